@@ -1,0 +1,34 @@
+# Two commands for a fresh clone: `make run` and `make test`. Both make .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+.PHONY: help run test test-slow lint types bench clean
+
+help:            ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.venv/.made: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+run: .venv/.made ## train the bundled default (handwritten digits), seconds
+	$(BIN)/python -m imgcls
+
+test: .venv/.made ## all fast tests
+	$(BIN)/python -m pytest -n auto
+
+test-slow: .venv/.made ## minutes: kill points, real data where IMGCLS_DATA points at it
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/.made ## ruff: errors and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.made ## mypy
+	$(BIN)/mypy
+
+bench: .venv/.made ## training loop and data path against bare PyTorch and plain Lightning
+	$(BIN)/python tests/bench/throughput.py
+
+clean:           ## remove .venv and caches; runs in outputs/ stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,192 @@
+"""Configuration → data, network, classifier, trainer. The only file that makes objects from names."""
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from torch import nn
+from torch.optim import Optimizer
+
+from imgcls import devices, keys
+from imgcls.checkpoints import AtomicIO, Keeper
+from imgcls.classifier import Classifier, Domain
+from imgcls.data.augment import Augment
+from imgcls.data.datamodule import ImageData
+from imgcls.data.prepare import Prepare
+from imgcls.errors import CheckpointError, ConfigError
+from imgcls.optim import decay
+from imgcls.progress import ProgressBar
+from imgcls.runs import Run
+
+Config = Mapping[str, Any]
+log = logging.getLogger(__name__)
+
+
+def locate(path: str) -> Any:
+    """What a dotted path names."""
+    module, _, attribute = path.rpartition(".")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"_target_={path} cannot be imported ({error}). Check its spelling.") from error
+
+
+def call(config: Config, **facts: Any) -> Any:
+    """Call a group's `_target_` with its settings and the facts that only code knows."""
+    target = locate(config["_target_"])
+    settings = {k: v for k, v in config.items() if k not in ("_target_", "name")}
+    unknown = settings.keys() - signature(target).parameters.keys()
+    if unknown and not any(p.kind == p.VAR_KEYWORD for p in signature(target).parameters.values()):
+        known = ", ".join(signature(target).parameters)
+        raise ConfigError(f"{config['name']} has no setting {', '.join(sorted(unknown))}. It knows: {known}.")
+    return target(**settings, **facts)
+
+
+def data(config: Config, dataset: Config | None = None) -> ImageData:
+    """The images of a configuration, or of another dataset under it."""
+    options = dict(dataset or config["dataset"])
+    source = locate(options["_target_"])(root=options["root"], download=options["download"])
+    names = ("val_fraction", "limit", "overfit", "resident", "num_workers")
+    return ImageData(
+        source,
+        batch_size=config["batch_size"],
+        accumulate=config["accumulate"],
+        seed=config["seed"],
+        **{key: options[key] for key in names},
+    )
+
+
+def optimizer(config: Config) -> Callable[[nn.Module], Optimizer]:
+    """A maker of the configured optimizer, for any network."""
+    made = locate(config["_target_"])
+    own = ("name", "_target_", "decay_all", "weight_decay")
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k not in own}
+    return lambda network: made(decay.groups(network, config["weight_decay"], config["decay_all"]), **options)
+
+
+def classifier(config: Config, images: ImageData) -> Classifier:
+    """The classifier for these images, with weights drawn from the seed."""
+    scaling, options = config["scaling"], config["dataset"]
+    prepare = images.prepare(
+        options["normalize"],
+        options["channels"],
+        scaling["factor"],
+        scaling["size"],
+        scaling["interpolation"],
+    )
+    height, width, channels = images.shape
+    domain = Domain(list(images.classes), max(height, width), channels, prepare.size, prepare.channels)
+    return _assemble(config, prepare, domain, config["epochs"] * images.steps_per_epoch)
+
+
+def restored(config: Config, checkpoint: Mapping[str, Any]) -> Classifier:
+    """The classifier of a checkpoint, without its data."""
+    domain, state = Domain(**checkpoint["imgcls"]["domain"]), checkpoint["state_dict"]
+    mean, std = state["prepare.mean"], state["prepare.std"]
+    interpolation = config["scaling"]["interpolation"]
+    prepare = Prepare(mean, std, channels=domain.channels, size=domain.size, interpolation=interpolation)
+    made = _assemble(config, prepare, domain)
+    load_weights(made, checkpoint)
+    return made
+
+
+def load_weights(made: Classifier, checkpoint: Mapping[str, Any]) -> None:
+    """Put a checkpoint's weights into a classifier; CheckpointError if they do not fit."""
+    try:
+        made.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the checkpoint's weights do not fit this network ({str(error).splitlines()[-1].strip()}). "
+            "Use the configuration that it was trained with."
+        ) from error
+
+
+def _assemble(config: Config, prepare: Prepare, domain: Domain, steps: int = 1) -> Classifier:
+    torch.default_generator.manual_seed(keys.key(config["seed"], "weights"))
+    network = call(
+        config["model"], num_classes=len(domain.classes), in_channels=domain.channels, image_size=domain.size
+    )
+    if config["trainer"]["channels_last"]:
+        network = network.to(memory_format=torch.channels_last)
+    if config["trainer"]["compile"]:
+        network.compile()
+    augment = Augment(**{k: v for k, v in config["augmentation"].items() if k != "name"})
+    return Classifier(
+        network,
+        prepare,
+        augment,
+        domain,
+        optimizer=optimizer(config["optimizer"]),
+        schedule=config["schedule"],
+        steps=steps,
+        seed=config["seed"],
+    )
+
+
+def callbacks(config: Config, run: Run) -> list[Callback]:
+    """What watches over training; the keeper comes last, after all that decides to stop."""
+    bar = ProgressBar(config["progress"], config["epochs"])
+    found: list[Callback] = [bar]
+    if config["ema"]:
+        found.append(EMAWeightAveraging(decay=config["ema"]))
+    stopping = config["early_stopping"]
+    if stopping["patience"]:
+        mode = "max" if stopping["monitor"].endswith("acc") else "min"
+        found.append(
+            EarlyStopping(
+                stopping["monitor"],
+                min_delta=stopping["min_delta"],
+                patience=stopping["patience"],
+                mode=mode,
+                check_on_train_epoch_end=True,
+            )
+        )
+    return [*found, Keeper(run, config["checkpoint_minutes"], bar.epoch)]
+
+
+def quiet() -> None:
+    """Silence advice that does not hold here, and advertisements."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.*")
+
+
+def trainer(config: Config, run: Run | None = None) -> Trainer:
+    """A Lightning Trainer; with a run it trains and keeps, without it only tests."""
+    quiet()
+    options = config["trainer"]
+    device, precision = devices.settle(options)
+    return Trainer(
+        accelerator=device,
+        devices=options["devices"],
+        precision=precision,  # type: ignore[arg-type]
+        max_epochs=config["epochs"],
+        accumulate_grad_batches=config["accumulate"],
+        gradient_clip_val=config["clip"],
+        deterministic=options["deterministic"],
+        profiler=_profiler(options["profiler"], run),
+        callbacks=callbacks(config, run) if run else [],
+        plugins=[AtomicIO()],
+        logger=False,
+        enable_checkpointing=run is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our loaders share out the images themselves
+    )
+
+
+def _profiler(kind: str | None, run: Run | None) -> Any:
+    if not kind or not run:
+        return None
+    from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
+
+    made = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[kind]
+    return made(dirpath=run.path, filename="profile")

@@ -1,0 +1,199 @@
+"""Writing checkpoints so that there is a good one at every moment, and stopping so that nothing is lost."""
+
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from imgcls.errors import CheckpointError, ResourceError
+from imgcls.runs import BEST, LAST, Run
+
+log = logging.getLogger(__name__)
+
+
+class Stopped(BaseException):
+    """A signal asked for the end; everything is saved."""
+
+    def __init__(self, number: int, where: str) -> None:
+        super().__init__(where)
+        self.exit_code = 128 + number
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a part file in the same folder, flush it to the disk, and rename: whole or not at all.
+
+    Lightning's own writer goes through the system's temp folder; where that is another file system, a
+    kill in the middle leaves half a checkpoint under the final name.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        write(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+        part.unlink(missing_ok=True)
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise ResourceError(
+            f"cannot write {path} ({free:.1f} MB free; {error}). Free space, then give the same command: "
+            "it goes on from the checkpoint before."
+        ) from error
+
+
+class AtomicIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, written whole or not at all, and read without running any code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint under its final name only once it is complete."""
+        _write(Path(path), lambda part: torch.save(checkpoint, part))
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint: tensors and plain values only."""
+        return load(Path(path), map_location)
+
+
+def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """A checkpoint of ours.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or something else.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing. Train the run again with its own command.")
+    try:
+        checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for damaged and foreign files
+        raise CheckpointError(
+            f"{path} is damaged or not a checkpoint ({path.stat().st_size:,} bytes). "
+            "Delete it: training goes on from what is left."
+        ) from error
+    if not isinstance(checkpoint, dict) or "imgcls" not in checkpoint:
+        raise CheckpointError(f"{path} is not a checkpoint of imgcls. Name the run folder that train made.")
+    return checkpoint
+
+
+class Keeper(Checkpoint):
+    """Keeps `last.ckpt`, `best.ckpt` and `metrics.csv`, and saves at the next step when a signal comes.
+
+    The row of an epoch and its best weights are written before `last.ckpt`: a run that is killed in
+    between repeats the epoch and writes the same again.
+    """
+
+    def __init__(self, run: Run, minutes: float, tell: Callable[[dict[str, float]], None]) -> None:
+        self.run, self.seconds, self.tell = run, minutes * 60, tell
+        self.best: dict[str, float] = {}
+        self.signal: int | None = None
+        self._spent = 0.0  # seconds of this epoch before an interruption
+        self._handlers: dict[int, Any] = {}
+
+    @property
+    def state_key(self) -> str:
+        """Under which Lightning stores our state."""
+        return "imgcls.Keeper"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        return {"best": self.best, "spent": self._seconds(), "stop": self._stop}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where the checkpoint left."""
+        self.best, self._spent, self._stop = state["best"], state["spent"], state["stop"]
+
+    _stop = False  # early stopping has ended training: a resumed run must not train on
+    _started = 0.0
+
+    def _seconds(self) -> float:
+        return self._spent + (time.perf_counter() - self._started if self._started else 0.0)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen to signals (after Lightning has set its own handlers) and forget rows not yet earned."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._note)
+        if trainer.is_global_zero:
+            rows = [row for row in self.run.history() if row["epoch"] <= trainer.current_epoch]
+            if rows or (self.run / "metrics.csv").exists():
+                self.run.write_history(rows)
+        trainer.should_stop |= self._stop
+        self._started = self._saved = time.perf_counter()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Only take note: the save happens between two steps. A second Ctrl-C stops at once."""
+        if self.signal == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Save inside an epoch if a signal came, or if it is time."""
+        due = self.signal is not None or time.perf_counter() - self._saved > self.seconds
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        # The last batch waits for the validation that follows; half a batch cannot be saved.
+        if due and not last and not trainer.fit_loop._should_accumulate():
+            pl_module.check_finite()  # type: ignore[operator]
+            self._save(trainer, LAST)
+            self._leave(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch's row, its weights if they are the best, and then the state to resume from."""
+        scores = dict(pl_module.epoch)  # type: ignore[arg-type]
+        self._stop = trainer.should_stop
+        row = self._row(trainer, scores)
+        if trainer.is_global_zero:
+            self.run.write_history([r for r in self.run.history() if r["epoch"] < row["epoch"]] + [row])
+            self.tell(row)
+        if "val/acc" in scores and self._better(scores):
+            self.best = {"epoch": row["epoch"], **scores}
+            self._save(trainer, BEST)
+        self._spent = self._started = 0.0
+        self._save(trainer, LAST)
+        self._started = time.perf_counter()
+        self._leave(trainer)
+
+    def _row(self, trainer: Trainer, scores: dict[str, float]) -> dict[str, float]:
+        """The epoch's line of metrics.csv; epochs count from 1."""
+        return {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            **dict(sorted(scores.items())),
+            "seconds": round(self._seconds(), 3),
+        }
+
+    def _better(self, scores: dict[str, float]) -> bool:
+        """Higher validation accuracy, or the same with lower loss."""
+
+        def rank(s: dict[str, float]) -> tuple[float, float]:
+            return s["val/acc"], -s["val/loss"]
+
+        return not self.best or rank(scores) > rank(self.best)
+
+    def _save(self, trainer: Trainer, file: str) -> None:
+        trainer.save_checkpoint(self.run / file)
+        self._saved = time.perf_counter()
+
+    def _leave(self, trainer: Trainer) -> None:
+        if self.signal is not None:
+            where = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
+            raise Stopped(self.signal, where)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()

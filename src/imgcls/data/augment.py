@@ -1,0 +1,175 @@
+"""Random changes to training batches, made on the batch's own device, each image with its own draw.
+
+Flips, shifted crops (He et al. 2016), small affine warps, brightness and contrast, Cutout (DeVries & Taylor
+2017), mixup (Zhang et al. 2017), CutMix (Yun et al. 2019) and label smoothing (Szegedy et al. 2016).
+All draws come from torch's default generators, so `torch.manual_seed`, which seeds every device, fixes them.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from imgcls.data import pixels
+from imgcls.errors import ConfigError
+
+MODES = ("zero", "reflect")
+# Of each option: the highest value (the lowest is 0) and how `describe` words it. Zoom stops short of
+# 1 - 1 = 0, at which an image has no size.
+_OPTIONS: dict[str, tuple[float, str]] = {
+    "hflip": (1, "flip {:g}"),
+    "vflip": (1, "vertical flip {:g}"),
+    "crop": (math.inf, "crop {:g} ({mode})"),
+    "rotate": (180, "rotate ±{:g}°"),
+    "translate": (1, "translate ±{:g}"),
+    "scale": (0.9, "scale ±{:g}"),
+    "brightness": (1, "brightness ±{:g}"),
+    "contrast": (1, "contrast ±{:g}"),
+    "cutout": (math.inf, "cutout {:g}"),
+    "mixup": (math.inf, "mixup {:g}"),
+    "cutmix": (math.inf, "cutmix {:g}"),
+    "label_smoothing": (1, "label smoothing {:g}"),
+}
+_WHOLE = ("crop", "cutout")  # counted in pixels
+
+
+class Augment(nn.Module):
+    """Augments uint8 (N, C, H, W) batches; everything is off until asked for, and then costs nothing."""
+
+    def __init__(
+        self,
+        *,
+        hflip: float = 0.0,
+        vflip: float = 0.0,
+        crop: int = 0,
+        crop_mode: str = "zero",
+        rotate: float = 0.0,
+        translate: float = 0.0,
+        scale: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        cutout: int = 0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.hflip, self.vflip = hflip, vflip
+        self.crop, self.crop_mode = crop, crop_mode
+        self.rotate, self.translate, self.scale = rotate, translate, scale
+        self.brightness, self.contrast = brightness, contrast
+        self.cutout = cutout
+        self.mixup, self.cutmix = mixup, cutmix
+        self.label_smoothing = label_smoothing  # only kept here: the loss applies it
+        self._check()
+        self._places = bool(crop or hflip or vflip)
+        self._warps = bool(rotate or translate or scale)
+        self._recolours = bool(brightness or contrast)
+        # In a tuple, which hides them from nn.Module: they are no part of a checkpoint.
+        self._mixers = tuple(
+            kind(alpha=alpha) for kind, alpha in ((v2.MixUp, mixup), (v2.CutMix, cutmix)) if alpha
+        )
+
+    def _check(self) -> None:
+        """Raises one ConfigError that names every bad value."""
+        problems = [_problem(key, getattr(self, key)) for key in _OPTIONS]
+        if self.crop_mode not in MODES:
+            problems.append(f"augmentation.crop_mode={self.crop_mode!r}: give {' or '.join(MODES)}")
+        if any(problems):
+            raise ConfigError("; ".join(filter(None, problems)))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether `mix` has anything to do."""
+        return bool(self._mixers)
+
+    def describe(self) -> str:
+        """What is on, in one line: "flip 0.5, crop 4 (reflect)", or "none"."""
+        on = [(getattr(self, key), words) for key, (_, words) in _OPTIONS.items()]
+        return ", ".join(words.format(value, mode=self.crop_mode) for value, words in on if value) or "none"
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of `repr`."""
+        return self.describe()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """New uint8 images (N, C, H, W), channels last; the very same tensor when all is off."""
+        if not (self._places or self._warps or self._recolours or self.cutout):
+            return images
+        x = images.permute(0, 2, 3, 1).contiguous()
+        # Cutout's paper blanks with the data's mean. The batch's is close to it and costs one pass;
+        # it is taken first, before black margins darken it.
+        fill = x.mean((0, 1, 2), dtype=torch.float32) if self.cutout else None
+        if self._places:
+            x = self._place(x)
+        if self._warps or self._recolours:
+            x = self._in_floats(x)
+        if fill is not None:
+            x = self._blank(x, fill)
+        return pixels.channels_last(x)
+
+    def _place(self, x: Tensor) -> Tensor:
+        """Flips and crops bytes (N, H, W, C)."""
+        n, side = len(x), min(x.shape[1:3])
+        if self.crop >= side and self.crop_mode == "reflect":
+            raise ConfigError(
+                f"augmentation.crop={self.crop}: images {side} pixels wide reflect at most {side - 1}; "
+                "give a smaller crop or augmentation.crop_mode=zero"
+            )
+        # randint and not a scaled rand: every offset from 0 to 2 * crop, both included, is equally likely.
+        corner = torch.randint(2 * self.crop + 1, (2, n, 1), device=x.device) if self.crop else (0, 0)
+        return pixels.place(x, self.crop, self.crop_mode, corner, _coin(self.hflip, x), _coin(self.vflip, x))
+
+    def _in_floats(self, x: Tensor) -> Tensor:
+        """Warps and recolours bytes (N, H, W, C), rounding once at the end."""
+        y = x.float()
+        if self._warps:
+            angle, zoom, *shift = torch.rand(4, len(x), device=x.device) * 2 - 1
+            reach = [self.translate * side * way for side, way in zip(x.shape[1:3], shift, strict=True)]
+            angle = angle * math.radians(self.rotate)
+            y = pixels.warp(y, angle, 1 + self.scale * zoom, torch.stack(reach))
+        if self._recolours:
+            y = pixels.recolour(y, _factor(self.brightness, x), _factor(self.contrast, x))
+        return y.round_().to(torch.uint8)  # no value can have left 0..255
+
+    def _blank(self, x: Tensor, fill: Tensor) -> Tensor:
+        """Blanks one square per image of bytes (N, H, W, C); its centre is any pixel."""
+        sides = [torch.randint(side, (len(x), 1), device=x.device) for side in x.shape[1:3]]
+        return pixels.blank(x, self.cutout, torch.stack(sides), fill.round().to(torch.uint8))
+
+    def mix(self, images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+        """Mixup or CutMix of float images (N, C, H, W) and labels (N,) with each neighbour: targets (N, K).
+
+        One draw for the batch. It is made on the host, where its value is needed, so that no device waits.
+        """
+        targets = F.one_hot(labels, num_classes).float()
+        if not self._mixers:
+            return images, targets
+        which = int(torch.randint(len(self._mixers), ())) if len(self._mixers) > 1 else 0
+        images, targets = self._mixers[which](images, targets)
+        # Mixup rolls the batch, which on a GPU loses the layout.
+        return pixels.channels_last(images.permute(0, 2, 3, 1)), targets
+
+
+def _problem(key: str, value: Any) -> str:
+    """What is wrong with an option's value, or nothing."""
+    highest = _OPTIONS[key][0]
+    whole = key in _WHOLE
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if number and 0 <= value <= highest and value < math.inf:
+        return ""
+    valid = "from 0 up" if highest == math.inf else f"from 0 to {highest:g}"
+    return f"augmentation.{key}={value!r}: give a {'whole number' if whole else 'number'} {valid}"
+
+
+def _coin(chance: float, x: Tensor) -> Tensor | None:
+    """One throw per image of x, (N, 1) of bool; None if it never falls."""
+    return torch.rand(len(x), 1, device=x.device) < chance if chance else None
+
+
+def _factor(spread: float, x: Tensor) -> Tensor | None:
+    """One factor per image of x, (N,), from 1 - spread to 1 + spread; None if it is always 1."""
+    return 1 + spread * (torch.rand(len(x), device=x.device) * 2 - 1) if spread else None

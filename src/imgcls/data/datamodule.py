@@ -1,0 +1,157 @@
+"""One LightningDataModule for every source: hold-out, limits, loaders, and the facts the rest needs."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from imgcls import keys
+from imgcls.data.loader import Loader, ResidentLoader, Rows, WholeBatches, WorkerLoader
+from imgcls.data.prepare import Prepare, statistics
+from imgcls.data.sources import Images, Source
+from imgcls.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+def hold_out(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows to train on, rows held out): seeded, each class in proportion, every image in exactly one."""
+    order = torch.randperm(len(labels), generator=keys.generator(seed, "hold-out"))
+    order = order[labels[order].argsort(stable=True)]  # by class, shuffled within it
+    # Every (1/fraction)-th of that order: as many as the fraction says, spread over the classes.
+    marks = (torch.arange(len(order) + 1, dtype=torch.float64) * fraction + 1e-9).floor()
+    held = marks.diff() > 0
+    return order[~held].sort().values, order[held].sort().values
+
+
+class ImageData(LightningDataModule):
+    """Train, validation and test images as loaders of uint8 batches.
+
+    Args:
+        source: what `imgcls.data.sources` gives.
+        batch_size: images per optimizer step, over all ranks and accumulated parts.
+        val_fraction: share of the training images held out; 0 for none.
+        limit: use only so many images of each part (None: all).
+        overfit: validate and test on the training images.
+        resident: True, False or "auto": whether all images stay in memory.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        accumulate: int = 1,
+        limit: int | None = None,
+        overfit: bool = False,
+        resident: bool | str = "auto",
+        num_workers: int = 2,
+    ) -> None:
+        super().__init__()
+        self.source, self.batch_size, self.seed, self.accumulate = source, batch_size, seed, accumulate
+        self.workers = num_workers
+        rows, self.test_rows = self._limited(source.train, limit), self._limited(source.test, limit)
+        train, held = hold_out(source.train.labels[rows], val_fraction, seed)
+        self.train_rows, self.val_rows = rows[train], rows[held]
+        if overfit:
+            self.source = replace(source, test=source.train)
+            self.val_rows = self.test_rows = self.train_rows
+        self.resident = self._fits() if resident == "auto" else bool(resident)
+        self._placed: dict[int, Images] = {}
+        self._check_sizes(val_fraction)
+
+    def _limited(self, images: Images, limit: int | None) -> torch.Tensor:
+        """Row numbers of all images, or of `limit` of them with each class in proportion."""
+        if not limit or limit >= len(images):
+            return torch.arange(len(images))
+        return hold_out(images.labels, limit / len(images), self.seed)[1]
+
+    def _check_sizes(self, val_fraction: float) -> None:
+        count = len(self.train_rows)
+        if self.batch_size > count:
+            raise ConfigError(
+                f"batch_size={self.batch_size} is larger than the training set ({count} images). "
+                f"Use at most {count}."
+            )
+        if val_fraction and not len(self.val_rows):
+            raise ConfigError(
+                f"dataset.val_fraction={val_fraction} holds out no image of {count}. Use 0, or more."
+            )
+
+    def _fits(self) -> bool:
+        """Whether the images take less than half of the memory that is free."""
+        import psutil
+
+        return (
+            self.source.train.pixels.nbytes + self.source.test.pixels.nbytes
+            < psutil.virtual_memory().available / 2
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return self.source.classes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images as they are stored."""
+        height, width, channels = self.source.train.pixels.shape[1:]
+        return height, width, channels
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one epoch."""
+        return -(-len(self.train_rows) // self.batch_size)
+
+    def prepare(
+        self, normalize: str, channels: int | None, factor: int, size: int | None, interpolation: str
+    ) -> Prepare:
+        """The network's view of these images; statistics come from the training images alone."""
+        height, width, native = self.shape
+        mean, std = statistics(normalize, self.source.train, self.train_rows)
+        side = size or max(height, width) * factor
+        return Prepare(mean, std, channels=channels or native, size=side, interpolation=interpolation)
+
+    def _loader(
+        self, images: Images, rows: Rows, position: Callable[[], tuple[int, int]] | None = None
+    ) -> Loader:
+        if self.resident:
+            return ResidentLoader(self._on_device(images), rows, position)
+        return WorkerLoader(WholeBatches(images), rows, position, self.workers)
+
+    def _on_device(self, images: Images) -> Images:
+        """The images in the memory of the training device; training and hold-out share one copy."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if id(images) not in self._placed:
+            self._placed[id(images)] = Images(images.pixels.to(device), images.labels.to(device))
+        return self._placed[id(images)]
+
+    def _rows(self, rows: torch.Tensor, batch_size: int, seed: int | None = None, parts: int = 1) -> Rows:
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return Rows(rows, batch_size, seed, parts, rank, ranks)
+
+    def _position(self) -> tuple[int, int]:
+        assert self.trainer is not None
+        return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def train_dataloader(self) -> Loader:
+        """Shuffled by (seed, epoch); goes on where the trainer's progress stands."""
+        rows = self._rows(self.train_rows, self.batch_size, self.seed, self.accumulate)
+        return self._loader(self.source.train, rows, self._position)
+
+    def _evaluation(self, images: Images, rows: torch.Tensor) -> Loader:
+        """Every image once, in order, in larger batches: nothing is kept for a backward pass."""
+        size = max(self.batch_size // self.accumulate, min(4 * self.batch_size, 1000))
+        return self._loader(images, self._rows(rows, size))
+
+    def val_dataloader(self) -> Loader | list[Loader]:
+        """The hold-out, or nothing."""
+        return self._evaluation(self.source.train, self.val_rows) if len(self.val_rows) else []
+
+    def test_dataloader(self) -> Loader:
+        """The official test set."""
+        return self._evaluation(self.source.test, self.test_rows)

@@ -1,0 +1,52 @@
+"""What is known of each dataset before a file of it is opened: counts, sizes and class names.
+
+Nothing heavy is imported here: the command line checks configurations against these facts before torch loads.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One dataset of square images: image_size in pixels, train and test in images, classes by label."""
+
+    title: str
+    channels: int
+    image_size: int
+    train: int
+    test: int
+    classes: tuple[str, ...]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+_DIGITS = tuple("0123456789")
+_MNIST = _names(
+    "0 - zero, 1 - one, 2 - two, 3 - three, 4 - four, 5 - five, 6 - six, 7 - seven, 8 - eight, 9 - nine"
+)
+_FASHION = _names("T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot")
+_CIFAR10 = _names("airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck")
+_CIFAR100 = _names(
+    """apple, aquarium_fish, baby, bear, beaver, bed, bee, beetle, bicycle, bottle, bowl, boy, bridge, bus,
+    butterfly, camel, can, castle, caterpillar, cattle, chair, chimpanzee, clock, cloud, cockroach, couch,
+    crab, crocodile, cup, dinosaur, dolphin, elephant, flatfish, forest, fox, girl, hamster, house, kangaroo,
+    keyboard, lamp, lawn_mower, leopard, lion, lizard, lobster, man, maple_tree, motorcycle, mountain, mouse,
+    mushroom, oak_tree, orange, orchid, otter, palm_tree, pear, pickup_truck, pine_tree, plain, plate, poppy,
+    porcupine, possum, rabbit, raccoon, ray, road, rocket, rose, sea, seal, shark, shrew, skunk, skyscraper,
+    snail, snake, spider, squirrel, streetcar, sunflower, sweet_pepper, table, tank, telephone, television,
+    tiger, tractor, train, trout, tulip, turtle, wardrobe, whale, willow_tree, wolf, woman, worm"""
+)
+
+# Class names are torchvision's where it has them, otherwise the publisher's.
+FACTS: dict[str, Facts] = {
+    # Its 1,797 images have no official test set: imgcls.data.sources.digits always holds the same 360 out.
+    "digits": Facts("Digits", 1, 8, 1_437, 360, _DIGITS),
+    "mnist": Facts("MNIST", 1, 28, 60_000, 10_000, _MNIST),
+    "fashion_mnist": Facts("Fashion-MNIST", 1, 28, 60_000, 10_000, _FASHION),
+    "cifar10": Facts("CIFAR-10", 3, 32, 50_000, 10_000, _CIFAR10),
+    "cifar100": Facts("CIFAR-100", 3, 32, 50_000, 10_000, _CIFAR100),
+    # The files label a 0 as 10; torchvision makes it 0, so that the label is the digit.
+    "svhn": Facts("SVHN", 3, 32, 73_257, 26_032, _DIGITS),
+}

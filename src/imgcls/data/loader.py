@@ -1,0 +1,138 @@
+"""Batches of uint8 images: which images, in which order, from memory or through worker processes.
+
+Both ways yield the same batches: the order is a function of (seed, epoch) alone, and the loader begins
+where the trainer's progress says. So there is no state to save, and a resumed epoch goes on mid-way.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from imgcls import keys
+from imgcls.data.sources import Images
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (N, C, H, W) in channels_last memory, int64 (N,)
+Position = Callable[[], tuple[int, int]]  # epoch, batches of it that are done
+
+
+class Rows:
+    """Which images make up each batch of an epoch, on this rank.
+
+    A batch is cut from the whole set's order first and shared among ranks and accumulated parts after,
+    so that neither changes which images an optimizer step sees.
+    """
+
+    def __init__(
+        self,
+        rows: torch.Tensor,
+        batch_size: int,
+        seed: int | None = None,
+        parts: int = 1,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.parts, self.rank, self.ranks = parts, rank, ranks
+        self.length = sum(1 for _ in self._cut(rows))
+
+    def epoch(self, epoch: int) -> Iterator[torch.Tensor]:
+        """Row numbers (N,), one tensor per batch; shuffled if there is a seed."""
+        if self.seed is None:
+            return self._cut(self.rows)
+        return self._cut(
+            self.rows[torch.randperm(len(self.rows), generator=keys.generator(self.seed, "order", epoch))]
+        )
+
+    def _cut(self, order: torch.Tensor) -> Iterator[torch.Tensor]:
+        for batch in order.split(self.batch_size):
+            share = batch[self.rank :: self.ranks]
+            yield from (part for part in share.tensor_split(self.parts) if len(part))
+
+
+class Loader:
+    """What the trainer iterates: has a length, and begins at `position`."""
+
+    def __init__(self, rows: Rows, position: Position | None = None) -> None:
+        self.rows = rows
+        self.position = position or (lambda: (0, 0))
+
+    def __len__(self) -> int:
+        return self.rows.length
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator: its body runs at the first batch, when the trainer knows its epoch.
+        epoch, done = self.position()
+        yield from self.batches(list(self.rows.epoch(epoch))[done:])
+
+    def batches(self, plan: list[torch.Tensor]) -> Iterator[Batch]:
+        """The planned batches, in order."""
+        raise NotImplementedError
+
+    # The order needs no state, but the trainer warns about loaders that offer none.
+    def state_dict(self) -> dict[str, int]:
+        """Nothing to save."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to restore."""
+
+
+class ResidentLoader(Loader):
+    """All images in one tensor; a batch is one gather."""
+
+    def __init__(self, images: Images, rows: Rows, position: Position | None = None) -> None:
+        super().__init__(rows, position)
+        self.images = images
+
+    def batches(self, plan: list[torch.Tensor]) -> Iterator[Batch]:
+        """The planned batches, gathered on the device that holds the images."""
+        pixels, labels = self.images.pixels, self.images.labels
+        for index in plan:
+            index = index.to(pixels.device, non_blocking=True)
+            yield pixels.index_select(0, index).permute(0, 3, 1, 2), labels.index_select(0, index)
+
+
+class WorkerLoader(Loader):
+    """Images through worker processes, for what does not fit in memory."""
+
+    def __init__(
+        self, images: Dataset[Batch], rows: Rows, position: Position | None = None, workers: int = 2
+    ) -> None:
+        super().__init__(rows, position)
+        self.images, self.workers = images, workers
+
+    def batches(self, plan: list[torch.Tensor]) -> Iterator[Batch]:
+        """The planned batches; workers draw nothing at random, so their number does not matter."""
+        yield from DataLoader(
+            self.images,
+            batch_sampler=[index.tolist() for index in plan],
+            num_workers=self.workers,
+            collate_fn=_as_is,  # type: ignore[arg-type]
+            timeout=300 if self.workers else 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class WholeBatches(Dataset[Batch]):
+    """Images as a map-style dataset whose `__getitems__` fetches a whole batch at once."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """uint8 (N, C, H, W) and int64 (N,) of the given images."""
+        rows = torch.tensor(indices)
+        return self.images.pixels.index_select(0, rows).permute(0, 3, 1, 2), self.images.labels.index_select(
+            0, rows
+        )
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,1 @@
+"""Optimisation: what decays, and how the learning rate moves."""

@@ -1,0 +1,1 @@
+"""Tasks: one verb a file, each a plain function of the configuration."""

@@ -1,0 +1,125 @@
+"""Score a finished run on its own test set, or on another dataset with the same number of classes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imgcls import summary
+from imgcls.errors import ConfigError
+from imgcls.runs import BEST, LAST, Run
+
+# What may be said beside `run=`: everything else about the network is the run's own.
+OWN = (
+    "task",
+    "run",
+    "source",
+    "fit",
+    "dataset",
+    "trainer",
+    "batch_size",
+    "output",
+    "progress",
+    "debug",
+    "select",
+    "hydra",
+)
+FILES = [
+    "result.json",
+    "report.txt",
+    "predictions.npz",
+    "confusion.png",
+    "per_class.png",
+    "right.png",
+    "wrong.png",
+]
+
+
+def main(config: dict[str, Any], folder: Path, typed: Sequence[str] = ()) -> float:
+    """Evaluate `run`; returns its accuracy. `typed` are the keys given on the command line."""
+    run = Run.existing(config["run"])
+    settings = settings_of(run, config, typed)
+    other = config["dataset"] if "dataset" in typed else None
+    result = evaluate(run, settings, Run(folder), other)
+    summary.show(result["title"], result, folder, FILES)
+    return float(result["test"]["acc"])
+
+
+def settings_of(run: Run, config: Mapping[str, Any], typed: Sequence[str]) -> dict[str, Any]:
+    """The run's configuration, with what was typed about hardware and data folders.
+
+    Raises:
+        ConfigError: something was typed that the run has settled already.
+    """
+    saved = run.config
+    for key in typed:
+        if key.split(".")[0].split("/")[0] not in OWN:
+            old, new = _at(saved, key), _at(config, key)
+            raise ConfigError(
+                f"{run.path} was trained with {key}={old}, not {new}. Leave {key} out, or train a new run."
+            )
+    if any(key.split(".")[0] == "trainer" for key in typed):
+        saved["trainer"] = config["trainer"]
+    for key in (k for k in typed if k.startswith("dataset.")):
+        saved["dataset"][key.split(".", 1)[1]] = _at(config, key)
+    for key in ("batch_size", "select", "progress"):
+        if key in typed or key == "progress":
+            saved[key] = config[key]
+    return saved
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value["name"] if isinstance(value, Mapping) and "name" in value else value
+
+
+def weights_of(run: Run, select: str) -> Path:
+    """The checkpoint to use: the best if there is one and it is wanted."""
+    best = run / BEST
+    return best if select == "best" and best.exists() else run / LAST
+
+
+def evaluate(
+    run: Run, config: dict[str, Any], room: Run, other: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Score a run's weights on a test set; writes scores and pictures into `room`."""
+    from imgcls import build, checkpoints, record, report
+    from imgcls.scores import one_class
+
+    checkpoint = checkpoints.load(weights_of(run, config["select"]))
+    classifier = build.restored(config, checkpoint)
+    images = build.data(config, other or config["dataset"])
+    fits(classifier.domain, images)
+    trainer = build.trainer(config)
+    trainer.test(classifier, datamodule=images, verbose=False)
+    test, classes = classifier.scores.full(), list(images.classes)
+    result = {
+        "title": f"{config['model']['name']} of {run.path.name} on {images.source.title}",
+        "of": str(run.path),
+        "weights": weights_of(run, config["select"]).stem,
+        "test": test,
+        "val": None,
+        "classes": classes,
+        "data": {"digest": images.source.digest, "test": len(images.test_rows)},
+        "warnings": [w for w in [one_class(test["confusion"], classes)] if w],
+        "finished": record.now(),
+    }
+    report.write(room, result, classifier.scores.kept(), images.source.test)
+    return result
+
+
+def fits(domain: Any, images: Any) -> None:
+    """Raise ConfigError unless the network can read these images and knows as many classes."""
+    channels = images.shape[2]
+    title = images.source.title
+    if len(images.classes) != len(domain.classes):
+        raise ConfigError(
+            f"{title} has {len(images.classes)} classes, the run knows {len(domain.classes)}. "
+            "Evaluate on a dataset with the same classes."
+        )
+    if channels != domain.image_channels:
+        raise ConfigError(
+            f"{title} has {channels} channels, the run was trained on {domain.image_channels}. "
+            "Evaluate on a dataset with as many."
+        )
