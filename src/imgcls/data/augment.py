@@ -120,8 +120,13 @@ class Augment(nn.Module):
                 "give a smaller crop or augmentation.crop_mode=zero"
             )
         # randint and not a scaled rand: every offset from 0 to 2 * crop, both included, is equally likely.
-        corner = torch.randint(2 * self.crop + 1, (2, n, 1), device=x.device) if self.crop else (0, 0)
-        return pixels.place(x, self.crop, self.crop_mode, corner, _coin(self.hflip, x), _coin(self.vflip, x))
+        offsets = 2 * self.crop + 1
+        down, right = torch.randint(offsets, (2, n), device=x.device)
+        if self.vflip:
+            down = down + offsets * _coin(self.vflip, x)
+        if self.hflip:
+            right = right + offsets * _coin(self.hflip, x)
+        return pixels.place(x, self.crop, self.crop_mode, down, right)
 
     def _in_floats(self, x: Tensor) -> Tensor:
         """Warps and recolours bytes (N, H, W, C), rounding once at the end."""
@@ -165,9 +170,9 @@ def _problem(key: str, value: Any) -> str:
     return f"augmentation.{key}={value!r}: give a {'whole number' if whole else 'number'} {valid}"
 
 
-def _coin(chance: float, x: Tensor) -> Tensor | None:
-    """One throw per image of x, (N, 1) of bool; None if it never falls."""
-    return torch.rand(len(x), 1, device=x.device) < chance if chance else None
+def _coin(chance: float, x: Tensor) -> Tensor:
+    """One throw per image of x, (N,) of bool."""
+    return torch.rand(len(x), device=x.device) < chance
 
 
 def _factor(spread: float, x: Tensor) -> Tensor | None:

@@ -100,10 +100,12 @@ def _check_size(path: Path, image: "Image.Image") -> None:
 
 def _reason(error: Exception) -> str:
     """An error in a few words that do not name the file again."""
-    from PIL import UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
         return "not in a known image format"
+    if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, which it checks first
+        return f"over {MAX_PIXELS / 1e6:.0f} million pixels"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.splitlines()[0]
 

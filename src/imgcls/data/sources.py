@@ -245,7 +245,8 @@ def _provide(title: str, published: Published, root: Path, download: bool) -> No
     root.mkdir(parents=True, exist_ok=True)
     # Other processes wait at the lock, and then find the files in place.
     with FileLock(root / ".imgcls.lock"), TemporaryDirectory(prefix=".imgcls-", dir=root) as aside:
-        _unpack(published, root, Path(aside))
+        if published.missing(root):
+            _unpack(published, root, Path(aside))
         if published.missing(root):
             if not download:
                 raise _absent(title, published, root, "dataset.download=false")
