@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     from imgcls import command
 
     arguments = [command.normalise(a) for a in arguments]
-    _register_resolvers()
+    register_resolvers()
     if not _only_asks(arguments):
         _check(arguments)
     sys.argv[1:] = arguments  # Hydra, and Lightning when it starts more processes, read them there
@@ -54,7 +54,7 @@ def _only_asks(arguments: list[str]) -> bool:
     return any(a.split("=")[0] in asks for a in arguments)
 
 
-def _register_resolvers() -> None:
+def register_resolvers() -> None:
     """Let conf/ ask for the run folder: it is a function of the whole configuration."""
     from omegaconf import OmegaConf
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from torch import nn
 from torch.optim import Optimizer
 
@@ -20,6 +21,7 @@ from imgcls.data.augment import Augment
 from imgcls.data.datamodule import ImageData
 from imgcls.data.prepare import Prepare
 from imgcls.errors import CheckpointError, ConfigError
+from imgcls.lean import NoProfiler, slim
 from imgcls.optim import decay
 from imgcls.progress import ProgressBar
 from imgcls.runs import Run
@@ -56,7 +58,7 @@ def data(config: Config, dataset: Config | None = None) -> ImageData:
     return ImageData(
         source,
         batch_size=config["batch_size"],
-        accumulate=config["accumulate"],
+        part=config["batch_size"] // config["accumulate"],
         seed=config["seed"],
         **{key: options[key] for key in names},
     )
@@ -125,6 +127,8 @@ def _assemble(config: Config, prepare: Prepare, domain: Domain, steps: int = 1) 
         optimizer=optimizer(config["optimizer"]),
         schedule=config["schedule"],
         steps=steps,
+        parts=config["accumulate"],
+        clip=config["clip"],
         seed=config["seed"],
     )
 
@@ -163,13 +167,11 @@ def trainer(config: Config, run: Run | None = None) -> Trainer:
     quiet()
     options = config["trainer"]
     device, precision = devices.settle(options)
-    return Trainer(
+    made = Trainer(
         accelerator=device,
         devices=options["devices"],
         precision=precision,  # type: ignore[arg-type]
         max_epochs=config["epochs"],
-        accumulate_grad_batches=config["accumulate"],
-        gradient_clip_val=config["clip"],
         deterministic=options["deterministic"],
         profiler=_profiler(options["profiler"], run),
         callbacks=callbacks(config, run) if run else [],
@@ -181,12 +183,11 @@ def trainer(config: Config, run: Run | None = None) -> Trainer:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our loaders share out the images themselves
     )
+    return slim(made)
 
 
-def _profiler(kind: str | None, run: Run | None) -> Any:
+def _profiler(kind: str | None, run: Run | None) -> Profiler:
     if not kind or not run:
-        return None
-    from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
-
+        return NoProfiler()
     made = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[kind]
     return made(dirpath=run.path, filename="profile")

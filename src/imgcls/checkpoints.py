@@ -143,8 +143,8 @@ class Keeper(Checkpoint):
         """Save inside an epoch if a signal came, or if it is time."""
         due = self.signal is not None or time.perf_counter() - self._saved > self.seconds
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        # The last batch waits for the validation that follows; half a batch cannot be saved.
-        if due and not last and not trainer.fit_loop._should_accumulate():
+        # The last batch waits for the validation that follows.
+        if due and not last:
             pl_module.check_finite()  # type: ignore[operator]
             self._save(trainer, LAST)
             self._leave(trainer)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -15,6 +16,7 @@ from imgcls.data.augment import Augment
 from imgcls.data.loader import Batch
 from imgcls.data.prepare import Prepare
 from imgcls.errors import DivergedError
+from imgcls.lean import LeanEpochLoop
 from imgcls.optim import schedules
 from imgcls.scores import Scores
 
@@ -41,6 +43,8 @@ class Classifier(LightningModule):
         optimizer: makes the optimizer of a network.
         schedule: the group of that name.
         steps: optimizer steps in the whole training.
+        parts: how many a batch is computed in.
+        clip: largest gradient norm, or None.
         seed: of every random draw.
     """
 
@@ -54,12 +58,16 @@ class Classifier(LightningModule):
         optimizer: Callable[[nn.Module], Optimizer],
         schedule: Mapping[str, Any],
         steps: int = 1,
+        parts: int = 1,
+        clip: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.network, self.prepare, self.augment, self.domain = network, prepare, augment, domain
         self.make_optimizer, self.schedule = optimizer, schedule
-        self.steps, self.seed = steps, seed
+        self.parts, self.clip, self.seed = parts, clip, seed
+        self.factor = schedules.factor(schedule, steps)
+        self.automatic_optimization = False  # Lightning's own closures cost 0.2 ms a step
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self.epoch: dict[str, float] = {}  # this epoch's scores, by their names in metrics.csv
         # Sums over the epoch so far, kept on the device: loss, right answers, images. Saved with a
@@ -67,6 +75,10 @@ class Classifier(LightningModule):
         self.register_buffer("seen", torch.zeros(3, dtype=torch.float64), persistent=False)
         self.seen: torch.Tensor
         self.scores = Scores(len(domain.classes))
+
+    def on_train_start(self) -> None:
+        """Without gradient scaling or other ranks there is nothing between us and the optimizer."""
+        self.direct = isinstance(self.trainer.fit_loop.epoch_loop, LeanEpochLoop)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (N, C, H, W) → logits (N, classes)."""
@@ -76,13 +88,47 @@ class Classifier(LightningModule):
         """Key this step's draws, of augmentation and of dropout."""
         keys.seed_default(self.device, self.seed, "step", self.current_epoch, batch_idx, self.global_rank)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """The mean loss of a batch."""
-        images, labels = batch
-        images, targets = self.prepare(self.augment(images)), labels
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One optimizer step on a batch, in as many parts as memory asks for."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        self._set_rate(optimizer)
+        images, labels = self.augment(batch[0]), batch[1]
+        for some, their in zip(images.tensor_split(self.parts), labels.tensor_split(self.parts), strict=True):
+            # A part counts by its share of the images, so that parts add up to the batch's mean.
+            loss = self._loss(some, their)
+            self._backward(loss if self.parts == 1 else loss * (len(their) / len(labels)))
+        if self.clip:
+            self.clip_gradients(optimizer.optimizer, self.clip)
+        self._step(optimizer)
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        loss.backward() if self.direct else self.manual_backward(loss)
+
+    def _step(self, optimizer: LightningOptimizer) -> None:
+        """Move the weights, and count it where Lightning keeps its global step."""
+        if self.direct:
+            progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+            progress.increment_ready()
+            optimizer.optimizer.step()
+            progress.increment_completed()
+        else:
+            optimizer.step()
+        optimizer.optimizer.zero_grad()
+
+    def _set_rate(self, optimizer: LightningOptimizer) -> None:
+        """The learning rate is a function of the step: no scheduler's state needs to survive."""
+        if self.factor:
+            factor = self.factor(self.global_step)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean loss of augmented uint8 images; counts them among the epoch's scores."""
+        x, targets = self.prepare(images), labels
         if self.augment.mixes:
-            images, targets = self.augment.mix(images, labels, len(self.domain.classes))
-        logits = self.network(images).float()
+            x, targets = self.augment.mix(x, labels, len(self.domain.classes))
+        logits = self.network(x).float()
         loss = F.cross_entropy(logits, targets, label_smoothing=self.augment.label_smoothing)
         self._count(loss.detach(), logits.detach(), labels)
         return loss
@@ -126,14 +172,20 @@ class Classifier(LightningModule):
         """uint8 (N, C, H, W) → logits (N, classes)."""
         return self(batch).float().cpu()
 
-    def configure_optimizers(self) -> Any:
-        """The optimizer, and a scheduler that moves with every step."""
+    def configure_optimizers(self) -> Optimizer:
+        """The optimizer; the rate follows the schedule by step, or the loss by epoch (plateau)."""
         optimizer = self.make_optimizer(self.network)
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
         self.plateau = schedules.plateau(optimizer, self.schedule)
-        scheduler = schedules.stepwise(optimizer, self.schedule, self.steps)
-        if scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return optimizer
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the running hook here dozens of times a step; nn.Module would take 2 µs each."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def check_finite(self) -> None:
         """Raise DivergedError if the epoch's loss so far is not a number: nothing good can follow."""

@@ -31,7 +31,8 @@ class ImageData(LightningDataModule):
 
     Args:
         source: what `imgcls.data.sources` gives.
-        batch_size: images per optimizer step, over all ranks and accumulated parts.
+        batch_size: images per optimizer step, over all ranks.
+        part: images that are computed at once (None: the whole batch).
         val_fraction: share of the training images held out; 0 for none.
         limit: use only so many images of each part (None: all).
         overfit: validate and test on the training images.
@@ -45,15 +46,15 @@ class ImageData(LightningDataModule):
         batch_size: int,
         seed: int = 0,
         val_fraction: float = 0.1,
-        accumulate: int = 1,
+        part: int | None = None,
         limit: int | None = None,
         overfit: bool = False,
         resident: bool | str = "auto",
         num_workers: int = 2,
     ) -> None:
         super().__init__()
-        self.source, self.batch_size, self.seed, self.accumulate = source, batch_size, seed, accumulate
-        self.workers = num_workers
+        self.source, self.batch_size, self.seed = source, batch_size, seed
+        self.workers, self.part = num_workers, part or batch_size
         rows, self.test_rows = self._limited(source.train, limit), self._limited(source.test, limit)
         train, held = hold_out(source.train.labels[rows], val_fraction, seed)
         self.train_rows, self.val_rows = rows[train], rows[held]
@@ -130,9 +131,9 @@ class ImageData(LightningDataModule):
             self._placed[id(images)] = Images(images.pixels.to(device), images.labels.to(device))
         return self._placed[id(images)]
 
-    def _rows(self, rows: torch.Tensor, batch_size: int, seed: int | None = None, parts: int = 1) -> Rows:
+    def _rows(self, rows: torch.Tensor, batch_size: int, seed: int | None = None) -> Rows:
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return Rows(rows, batch_size, seed, parts, rank, ranks)
+        return Rows(rows, batch_size, seed, rank, ranks)
 
     def _position(self) -> tuple[int, int]:
         assert self.trainer is not None
@@ -140,12 +141,12 @@ class ImageData(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled by (seed, epoch); goes on where the trainer's progress stands."""
-        rows = self._rows(self.train_rows, self.batch_size, self.seed, self.accumulate)
+        rows = self._rows(self.train_rows, self.batch_size, self.seed)
         return self._loader(self.source.train, rows, self._position)
 
     def _evaluation(self, images: Images, rows: torch.Tensor) -> Loader:
         """Every image once, in order, in larger batches: nothing is kept for a backward pass."""
-        size = max(self.batch_size // self.accumulate, min(4 * self.batch_size, 1000))
+        size = max(self.part, min(4 * self.part, 1000))
         return self._loader(images, self._rows(rows, size))
 
     def val_dataloader(self) -> Loader | list[Loader]:

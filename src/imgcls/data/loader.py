@@ -19,8 +19,8 @@ Position = Callable[[], tuple[int, int]]  # epoch, batches of it that are done
 class Rows:
     """Which images make up each batch of an epoch, on this rank.
 
-    A batch is cut from the whole set's order first and shared among ranks and accumulated parts after,
-    so that neither changes which images an optimizer step sees.
+    A batch is cut from the whole set's order first and shared among ranks after, so that their number
+    does not change which images an optimizer step sees.
     """
 
     def __init__(
@@ -28,12 +28,11 @@ class Rows:
         rows: torch.Tensor,
         batch_size: int,
         seed: int | None = None,
-        parts: int = 1,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
-        self.parts, self.rank, self.ranks = parts, rank, ranks
+        self.rank, self.ranks = rank, ranks
         self.length = sum(1 for _ in self._cut(rows))
 
     def epoch(self, epoch: int) -> Iterator[torch.Tensor]:
@@ -45,9 +44,7 @@ class Rows:
         )
 
     def _cut(self, order: torch.Tensor) -> Iterator[torch.Tensor]:
-        for batch in order.split(self.batch_size):
-            share = batch[self.rank :: self.ranks]
-            yield from (part for part in share.tensor_split(self.parts) if len(part))
+        return (batch[self.rank :: self.ranks] for batch in order.split(self.batch_size))
 
 
 class Loader:

@@ -5,18 +5,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 
-def factor(schedule: Mapping[str, Any], steps: int) -> Callable[[int], float]:
-    """step (0-based) → factor in [0, 1], for training of `steps` optimizer steps.
+def factor(schedule: Mapping[str, Any], steps: int) -> Callable[[int], float] | None:
+    """step (0-based) → factor in [0, 1], for training of `steps` optimizer steps; None if it never moves so.
 
     onecycle: straight up, straight down (Smith 2018, arXiv:1803.09820, linear as in its section 4) ·
     cosine: straight up, half a cosine down (Loshchilov & Hutter 2016) · step: drops at shares of training.
     """
     kind = schedule["name"]
     if kind in ("constant", "plateau"):
-        return lambda step: 1.0
+        return None
     if kind == "step":
         drops = [share * steps for share in schedule["at"]]
         return lambda step: float(schedule["gamma"]) ** sum(step >= drop for drop in drops)
@@ -32,21 +32,15 @@ def factor(schedule: Mapping[str, Any], steps: int) -> Callable[[int], float]:
     return shape
 
 
-def stepwise(optimizer: Optimizer, schedule: Mapping[str, Any], steps: int) -> LambdaLR | None:
-    """The scheduler that is stepped after every optimizer step, if the rate moves at all."""
-    if schedule["name"] in ("constant", "plateau"):
-        return None
-    return LambdaLR(optimizer, factor(schedule, steps))
-
-
 def plateau(optimizer: Optimizer, schedule: Mapping[str, Any]) -> ReduceLROnPlateau | None:
     """The scheduler that is stepped once an epoch with the monitored loss, if that is the schedule."""
     if schedule["name"] != "plateau":
         return None
+    # torch counts how many bad epochs it forgives, and we after how many it acts, as Keras does
     return ReduceLROnPlateau(
         optimizer,
         factor=schedule["factor"],
-        patience=schedule["patience"] - 1 if schedule["patience"] else 0,
+        patience=max(schedule["patience"] - 1, 0),
         threshold=schedule["min_delta"],
         threshold_mode="abs",
     )

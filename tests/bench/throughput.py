@@ -1,0 +1,186 @@
+"""Images per second of training, as ratios measured in one interleaved run.
+
+    python tests/bench/throughput.py [rounds]
+
+Three ways train the same network on the same shapes: `bare`, a PyTorch loop over float tensors that are
+already normalised and in memory; `imgcls`, the whole path from uint8 with augmentation and scores; and
+`plain`, Lightning in full precision over torchvision's per-image transforms with two worker processes.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from imgcls import build, command, devices
+from imgcls.__main__ import register_resolvers
+from imgcls.data.datamodule import ImageData
+from imgcls.data.sources import Images, Source
+from imgcls.runs import Run
+
+# network, image (side, channels), batch size, steps a round, ways to compare
+CASES = {
+    "resnet18, cifar stem, batch 128": ("resnet18", 32, 3, 128, 6, ("bare", "imgcls", "plain")),
+    "resnet20, batch 64": ("resnet20", 32, 3, 64, 30, ("bare", "imgcls")),
+    "convnet, 28 px grey, batch 32": ("convnet", 28, 1, 32, 400, ("bare", "imgcls")),
+}
+
+
+def random_source(count: int, side: int, channels: int) -> Source:
+    """Noise in the shape of a dataset: throughput does not depend on what is seen."""
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (count, side, side, channels), generator=draw, dtype=torch.uint8)
+    images = Images(pixels, torch.randint(10, (count,), generator=draw))
+    return Source("noise", "noise", tuple("0123456789"), images, Images(pixels[:10], images.labels[:10]))
+
+
+def config_of(model: str, channels: int, batch: int, folder: str) -> dict[str, Any]:
+    """The configuration that `model=… batch_size=…` gives, with the augmentation of such images."""
+    augmentation = "flip_crop" if channels == 3 else "shift"
+    words = [f"model={model}", f"augmentation={augmentation}", f"batch_size={batch}", f"output={folder}"]
+    config, problems = command.check([*words, "epochs=1", "progress=none", "dataset.val_fraction=0"])
+    assert not problems, problems
+    return config
+
+
+class Stopwatch(Callback):
+    """Seconds from the second training step to the last: the first one allocates."""
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        """See the class."""
+        if index == 0:
+            self.began = time.perf_counter()
+        self.seconds = time.perf_counter() - self.began
+
+
+def imgcls_loop(config: dict[str, Any], images: ImageData) -> Callable[[], float]:
+    """Seconds of one epoch through the whole of imgcls, less its first step."""
+
+    def run() -> float:
+        with TemporaryDirectory() as folder:
+            trainer, watch = build.trainer(config, Run(folder)), Stopwatch()
+            trainer.callbacks.append(watch)
+            trainer.fit(build.classifier(config, images), datamodule=images)
+            return watch.seconds
+
+    return run
+
+
+def bare_loop(config: dict[str, Any], images: ImageData) -> Callable[[], float]:
+    """Seconds of the same steps without any framework, on floats that are ready."""
+    classifier = build.classifier(config, images)
+    network, precision = classifier.network.train(), devices.precision("auto", "cpu")
+    rows = images.source.train
+    ready = classifier.prepare(rows.pixels.permute(0, 3, 1, 2))
+    optimizer = build.optimizer(config["optimizer"])(network)
+
+    def run() -> float:
+        began = 0.0
+        order = torch.randperm(len(rows)).split(config["batch_size"])
+        for index, batch in enumerate(order):
+            x, y = ready[batch].contiguous(memory_format=torch.channels_last), rows.labels[batch]
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+                loss = F.cross_entropy(network(x).float(), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            began = began or time.perf_counter() if index == 0 else began
+        return time.perf_counter() - began
+
+    return run
+
+
+class PerImage(Dataset[tuple[torch.Tensor, int]]):
+    """torchvision's usual training transforms, one PIL image at a time."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+        steps = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+        self.transform = transforms.Compose([transforms.ToPILImage(), *steps, transforms.Normalize(0.5, 0.25)])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.images.pixels[index].numpy()), int(self.images.labels[index])
+
+
+class Plain(LightningModule):
+    """What a Lightning tutorial writes."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        """Cross-entropy."""
+        return F.cross_entropy(self.network(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The same optimizer in its default form."""
+        return torch.optim.SGD(self.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
+
+
+def plain_loop(config: dict[str, Any], images: ImageData) -> Callable[[], float]:
+    """Seconds of one epoch of plain Lightning, less its first step."""
+    network = build.classifier(config, images).network.to(memory_format=torch.contiguous_format)
+    loader = DataLoader(PerImage(images.source.train), config["batch_size"], shuffle=True, num_workers=2)
+
+    def run() -> float:
+        watch = Stopwatch()
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        trainer = Trainer(max_epochs=1, accelerator="cpu", callbacks=[watch], enable_model_summary=False, **quiet)
+        trainer.fit(Plain(network), loader)
+        return watch.seconds
+
+    return run
+
+
+LOOPS = {"bare": bare_loop, "imgcls": imgcls_loop, "plain": plain_loop}
+
+
+def measure(case: str, rounds: int, folder: str) -> Iterator[str]:
+    """Lines of figures: images/s of each way, and the median of ratios within a round."""
+    model, side, channels, batch, steps, ways = CASES[case]
+    config = config_of(model, channels, batch, folder)
+    images = ImageData(random_source(batch * (steps + 1), side, channels), batch_size=batch, val_fraction=0)
+    loops = {way: LOOPS[way](config, images) for way in ways}
+    for loop in loops.values():
+        loop()  # warm-up
+    seconds = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, loop in loops.items():
+            seconds[way].append(loop())
+    for way in ways:
+        yield f"  {way:8} {batch * steps / statistics.median(seconds[way]):10,.0f} images/s"
+    for other in ways[:1] + ways[2:]:
+        ratios = sorted(b / a for a, b in zip(seconds["imgcls"], seconds[other], strict=True))
+        middle = statistics.median(ratios)
+        yield f"  imgcls / {other:6} {middle:6.1%}   (rounds: {ratios[0]:.1%} to {ratios[-1]:.1%})"
+
+
+def main() -> None:
+    """Print all figures."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    register_resolvers()
+    build.quiet()
+    print(f"{devices.describe('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}, {rounds} rounds")
+    with TemporaryDirectory() as folder:
+        for case in CASES:
+            print(case)
+            for line in measure(case, rounds, str(Path(folder))):
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
