@@ -157,10 +157,10 @@ class Keeper(Checkpoint):
         if trainer.is_global_zero:
             self.run.write_history([r for r in self.run.history() if r["epoch"] < row["epoch"]] + [row])
             self.tell(row)
+        self._spent = self._started = 0.0  # the row has them; a checkpoint at an epoch's end has none
         if "val/acc" in scores and self._better(scores):
             self.best = {"epoch": row["epoch"], **scores}
             self._save(trainer, BEST)
-        self._spent = self._started = 0.0
         self._save(trainer, LAST)
         self._started = time.perf_counter()
         self._leave(trainer)
