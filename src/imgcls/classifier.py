@@ -159,8 +159,8 @@ class Classifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Close the hold-out's scores."""
-        loss, accuracy = self.scores.brief()
-        self._put({"val/loss": loss, "val/acc": accuracy})
+        scores = self.scores.brief()
+        self._put({"val/loss": scores["loss"], "val/acc": scores["acc"]})
         self.scores.reset()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:

@@ -31,8 +31,9 @@ class NoProfiler(Profiler):
 
 
 def _with(callbacks: list[Callback], hook: str) -> list[Any]:
-    """The bound hooks of the callbacks that have this one."""
-    return [getattr(c, hook) for c in callbacks if getattr(type(c), hook) is not getattr(Callback, hook)]
+    """The hooks of the callbacks that have this one, of their class or (LambdaCallback) their own."""
+    hooks = [getattr(callback, hook) for callback in callbacks]
+    return [h for h in hooks if getattr(h, "__func__", h) is not getattr(Callback, hook)]
 
 
 class LeanEpochLoop(_TrainingEpochLoop):

@@ -67,8 +67,8 @@ class ProgressBar(Callback):
         return f"epoch {min(trainer.current_epoch + 1, self.epochs)}/{self.epochs}"
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the epoch's images."""
-        self._images = 0
+        """Count the epoch's images, from those before an interruption on."""
+        self._images = int(pl_module.seen[2]) * trainer.world_size  # type: ignore[index, arg-type]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -94,18 +94,22 @@ class ProgressBar(Callback):
         """Take note of a finished epoch's row of metrics.csv; print it where there is no bar."""
         if "val/acc" in row:
             self._validated = f"  val {row['val/acc']:.2%}"
+        if self._bar:
+            scores = f"loss {row['train/loss']:.4f}  acc {row['train/acc']:.2%}{self._validated}"
+            self._bar.update(self._task, scores=scores)
         if self.mode != "lines":
             return
         now, epoch = time.perf_counter(), int(row["epoch"])
         left = (now - self._began) / (epoch - self._first) * (self.epochs - epoch)
         shown = [f"{key.replace('/', ' ')} {_shown(key, value)}" for key, value in row.items() if "/" in key]
-        rate = f"{self._images / row['seconds']:,.0f} img/s"
+        rate = f"{self._images / max(row['seconds'], 1e-3):,.0f} img/s"
         print("  ".join([f"epoch {epoch}/{self.epochs}", *shown, rate, f"{left:.0f} s left"]), flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""
         if self._bar:
-            self._bar.update(self._task, completed=self._bar.tasks[0].total)
+            done = f"epoch {trainer.current_epoch}/{self.epochs}"
+            self._bar.update(self._task, completed=self._bar.tasks[0].total, description=done)
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

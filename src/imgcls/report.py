@@ -27,10 +27,15 @@ def classification_report(test: Mapping[str, Any], classes: list[str]) -> str:
         f"{by_class['f1'][k]:9.4f} {support[k]:9d}"
         for k, name in enumerate(classes)
     ]
-    means = " ".join(f"{test[key]:9.4f}" for key in ("precision", "recall", "f1"))
-    macro = f"{'macro avg':>{width}}  {means} {test['n']:9d}"
+    keys = ("precision", "recall", "f1")
     accuracy = f"{'accuracy':>{width}}  {'':9} {'':9} {test['acc']:9.4f} {test['n']:9d}"
-    return head + "\n".join([*lines, "", accuracy, macro]) + "\n"
+    macro = [test[key] for key in keys]
+    weighted = [np.average(by_class[key], weights=support) for key in keys]
+    means = [
+        f"{name:>{width}}  " + " ".join(f"{value:9.4f}" for value in values) + f" {test['n']:9d}"
+        for name, values in (("macro avg", macro), ("weighted avg", weighted))
+    ]
+    return head + "\n".join([*lines, "", accuracy, *means]) + "\n"
 
 
 def write(run: Run, result: Mapping[str, Any], kept: Mapping[str, np.ndarray], images: Images) -> None:

@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn import functional as F
 from torchmetrics import MetricCollection, SumMetric
 from torchmetrics.classification import (
-    MulticlassAccuracy,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassPrecision,
@@ -18,13 +17,11 @@ from torchmetrics.classification import (
 TOP = 5
 
 
-def _collection(classes: int) -> MetricCollection:
+def _by_class(classes: int) -> MetricCollection:
     """`average=` is always written: torchmetrics' classes and its functions disagree on the default."""
     options: dict[str, Any] = {"num_classes": classes, "validate_args": False}
     return MetricCollection(
         {
-            "acc": MulticlassAccuracy(average="micro", **options),
-            "top5": MulticlassAccuracy(average="micro", top_k=min(TOP, classes), **options),
             "precision": MulticlassPrecision(average="macro", **options),
             "recall": MulticlassRecall(average="macro", **options),
             "f1": MulticlassF1Score(average="macro", **options),
@@ -41,33 +38,39 @@ class Scores(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.classes = classes
-        self.metrics = _collection(classes)
-        self.loss, self.count = SumMetric().set_dtype(torch.float64), SumMetric().set_dtype(torch.float64)
+        self.by_class = _by_class(classes)
+        # In double precision, so that an accuracy is the exact quotient of two counts.
+        self.sums = nn.ModuleDict(
+            {k: SumMetric().set_dtype(torch.float64) for k in ("n", "loss", "acc", "top5")}
+        )
         self._kept: list[tuple[torch.Tensor, ...]] = []
 
     def update(self, logits: torch.Tensor, labels: torch.Tensor, keep: bool = False) -> None:
         """Count a batch: logits (N, K) float, labels (N,) int64; `keep` what was said of each image."""
-        self.metrics.update(logits, labels)
-        self.loss.update(F.cross_entropy(logits, labels, reduction="sum"))
-        self.count.update(len(labels))
+        # bfloat16 makes ties. A stable order breaks them alike everywhere: the first class wins.
+        ordered, order = logits.sort(dim=1, descending=True, stable=True)
+        top = order[:, :TOP]
+        right = top == labels[:, None]
+        self.by_class.update(top[:, 0], labels)
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        counts = {"n": len(labels), "loss": loss, "acc": right[:, 0].sum(), "top5": right.sum()}
+        for name, value in counts.items():
+            self.sums[name].update(value)  # type: ignore[operator]
         if keep:
-            confidence, top = logits.softmax(1).topk(min(TOP, self.classes))
-            self._kept.append((labels.cpu(), top.cpu(), confidence.cpu()))
+            self._kept.append((labels.cpu(), top.cpu(), ordered.softmax(1)[:, :TOP].cpu()))
 
-    def brief(self) -> tuple[float, float]:
-        """(mean loss, accuracy)."""
-        return float(self.loss.compute() / self.count.compute()), float(self.metrics["acc"].compute())
+    def brief(self) -> dict[str, float]:
+        """n, mean loss, accuracy and top-5 accuracy."""
+        totals = {name: float(metric.compute()) for name, metric in self.sums.items()}  # type: ignore[operator]
+        count = totals.pop("n")
+        return {"n": int(count), **{name: total / count for name, total in totals.items()}}
 
     def full(self) -> dict[str, Any]:
         """Every score as plain numbers and lists."""
-        values = self.metrics.compute()
-        loss, accuracy = self.brief()
+        values = self.by_class.compute()
         return {
-            "n": int(self.count.compute()),
-            "loss": loss,
-            "acc": accuracy,
-            **{key: float(values[key]) for key in ("top5", "precision", "recall", "f1")},
+            **self.brief(),
+            **{key: float(values[key]) for key in ("precision", "recall", "f1")},
             "classes": {key: values[f"class_{key}"].tolist() for key in ("precision", "recall", "f1")},
             "confusion": values["confusion"].tolist(),
         }
@@ -79,9 +82,9 @@ class Scores(nn.Module):
 
     def reset(self) -> None:
         """Count from zero."""
-        self.metrics.reset()
-        self.loss.reset()
-        self.count.reset()
+        self.by_class.reset()
+        for metric in self.sums.values():
+            metric.reset()  # type: ignore[operator]
         self._kept.clear()
 
 

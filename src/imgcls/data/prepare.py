@@ -9,6 +9,7 @@ from imgcls.data.sources import Images
 
 # Mean and standard deviation of ImageNet's training images (red, green, blue; scale 0..1)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SMOOTH = {"align_corners": False, "antialias": True}
 
 
 class Prepare(nn.Module):
@@ -41,8 +42,10 @@ class Prepare(nn.Module):
         """See the class. Normalises before enlarging: fewer pixels to touch, and the same result."""
         x = (images.float() - self.mean) / self.std
         if x.shape[-1] != self.size or x.shape[-2] != self.size:
-            smooth = {} if self.interpolation == "nearest" else {"align_corners": False, "antialias": True}
-            x = F.interpolate(x, (self.size, self.size), mode=self.interpolation, **smooth)
+            # torch's plain "nearest" takes wrong pixels at some whole factors (41, 47, …), for rounding
+            nearest = self.interpolation == "nearest"
+            mode, smooth = ("nearest-exact", {}) if nearest else (self.interpolation, SMOOTH)
+            x = F.interpolate(x, (self.size, self.size), mode=mode, **smooth)
         if x.shape[1] != self.channels:
             x = x.expand(-1, self.channels, -1, -1) if x.shape[1] == 1 else x.mean(1, keepdim=True)
         return x.contiguous(memory_format=torch.channels_last)

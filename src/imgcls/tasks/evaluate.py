@@ -6,7 +6,7 @@ from typing import Any
 
 from imgcls import summary
 from imgcls.errors import ConfigError
-from imgcls.runs import BEST, LAST, Run
+from imgcls.runs import BEST, LAST, Run, writable
 
 # What may be said beside `run=`: everything else about the network is the run's own.
 OWN = (
@@ -87,6 +87,7 @@ def evaluate(
     from imgcls import build, checkpoints, record, report
     from imgcls.scores import one_class
 
+    writable(room.path)
     checkpoint = checkpoints.load(weights_of(run, config["select"]))
     classifier = build.restored(config, checkpoint)
     images = build.data(config, other or config["dataset"])

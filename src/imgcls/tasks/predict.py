@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imgcls.errors import DataError
-from imgcls.runs import Run, write_text
+from imgcls.runs import Run, writable, write_text
 from imgcls.tasks.evaluate import settings_of, weights_of
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ def predict(
     from imgcls.data.images import find_images
 
     files = find_images(source)
+    writable(room.path)
     classifier = build.restored(config, checkpoints.load(weights_of(run, config["select"])))
     rows: list[dict[str, Any]] = []
     broken: list[str] = []
