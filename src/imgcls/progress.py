@@ -68,7 +68,7 @@ class ProgressBar(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the epoch's images, from those before an interruption on."""
-        self._images = int(pl_module.seen[2]) * trainer.world_size  # type: ignore[index, arg-type]
+        self._images = int(pl_module.seen[2]) * trainer.world_size  # type: ignore[index]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

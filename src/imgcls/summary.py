@@ -20,7 +20,7 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("test loss", f"{test['loss']:.4f}"),
     ]
-    if best := result.get("val"):
+    if best := result.get("best"):
         shown.append(("best validation accuracy", f"{best['val/acc']:.2%}  (epoch {best['epoch']:.0f})"))
     if "parameters" in result:
         shown.append(("parameters", f"{result['parameters']:,}"))

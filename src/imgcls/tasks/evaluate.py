@@ -100,7 +100,6 @@ def evaluate(
         "of": str(run.path),
         "weights": weights_of(run, config["select"]).stem,
         "test": test,
-        "val": None,
         "classes": classes,
         "data": {"digest": images.source.digest, "test": len(images.test_rows)},
         "warnings": [w for w in [one_class(test["confusion"], classes)] if w],

@@ -1,7 +1,7 @@
 """Train a network, test it once, and leave a run folder that explains itself."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def main(config: dict[str, Any], folder: Path, typed: Sequence[str] = ()) -> flo
         summary.show(result["title"], result, run.path, FILES + PICTURES)
     finally:
         run.release()
-    return float((result["val"] or {}).get("val/acc", result["test"]["acc"]))
+    return float((result["best"] or {}).get("val/acc", result["test"]["acc"]))
 
 
 def train(config: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -36,10 +36,25 @@ def train(config: dict[str, Any], run: Run) -> dict[str, Any]:
     images = build.data(config)
     classifier = build.classifier(config, images)
     trainer = build.trainer(config, run)
+    print(describe(config, images), f"→ {run.path}/", sep="\n", flush=True)
     _fit(trainer, classifier, images, run)
     result, kept = _test(config, trainer, classifier, images, run)
     report.write(run, result, kept, images.source.test)
     return result
+
+
+def describe(config: Mapping[str, Any], images: Any) -> str:
+    """What is about to be trained, in one line."""
+    held = f" + {len(images.val_rows):,} held out" if len(images.val_rows) else ""
+    names = {
+        key: config[key]["name"] for key in ("model", "optimizer", "schedule", "augmentation", "scaling")
+    }
+    return (
+        f"{names['model']} on {images.source.title} ({len(images.train_rows):,} images{held}): "
+        f"{names['optimizer']}, lr {config['optimizer']['lr']:g} ({names['schedule']}), "
+        f"batch {config['batch_size']}, {config['epochs']} epochs, augmentation {names['augmentation']}, "
+        f"scaling {names['scaling']}, seed {config['seed']}"
+    )
 
 
 def _fit(trainer: Any, classifier: Any, images: Any, run: Run) -> None:
@@ -78,7 +93,7 @@ def _test(
         "epochs": len(history),
         "weights": "best" if best else "last",
         "test": test,
-        "val": max(history, key=lambda r: (r["val/acc"], -r["val/loss"])) if best else None,
+        "best": max(history, key=lambda r: (r["val/acc"], -r["val/loss"])) if best else None,
         "last": history[-1],
         "classes": classes,
         **cost,

@@ -1,0 +1,189 @@
+"""Every score against scikit-learn's, on labels that are unbalanced and batches that are ragged."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+
+from imgcls.scores import Scores, one_class
+
+MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]  # images of each class
+
+
+def guesses(count: int, classes: int, absent: int | None = None, silent: int | None = None) -> Any:
+    """Logits and unbalanced labels: one class that no image has, one that is never predicted."""
+    draw = torch.Generator().manual_seed(classes)
+    weights = torch.arange(1, classes + 1, dtype=torch.float64) ** 2
+    if absent is not None:
+        weights[absent] = 0
+    labels = torch.multinomial(weights, count, replacement=True, generator=draw)
+    logits = torch.randn(count, classes, generator=draw)
+    logits[torch.arange(count), labels] += 1.5
+    if silent is not None:
+        logits[:, silent] = -9
+    return logits, labels
+
+
+def scored(logits: torch.Tensor, labels: torch.Tensor, batch: int = 37) -> Scores:
+    scores = Scores(logits.shape[1])
+    for some, their in zip(logits.split(batch), labels.split(batch), strict=True):
+        scores.update(some, their)
+    return scores
+
+
+def sklearns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+    """The same scores from scikit-learn; its default macro average is over the classes that occur."""
+    classes, k = range(logits.shape[1]), min(5, logits.shape[1])
+    said, shares = logits.argmax(1).numpy(), logits.double().softmax(1).numpy()
+    y = labels.numpy()
+    macro = metrics.precision_recall_fscore_support(y, said, average="macro", zero_division=0)
+    single = metrics.precision_recall_fscore_support(y, said, labels=list(classes), zero_division=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the top 2 of 2 classes are always right
+        top5 = metrics.top_k_accuracy_score(y, shares if len(classes) > 2 else shares[:, 1], k=k, labels=classes)
+    return {
+        "n": len(y),
+        "loss": metrics.log_loss(y, shares, labels=list(classes)),
+        "acc": metrics.accuracy_score(y, said),
+        "top5": top5,
+        **dict(zip(("precision", "recall", "f1"), macro, strict=False)),
+        "classes": dict(zip(("precision", "recall", "f1"), (s.tolist() for s in single[:3]), strict=True)),
+        "confusion": metrics.confusion_matrix(y, said, labels=list(classes)).tolist(),
+    }
+
+
+CASES = {
+    "two classes": (100, 2, None, None),
+    "three classes": (100, 3, None, None),
+    "ten classes": (500, 10, None, None),
+    "a class without images": (500, 10, 6, None),
+    "a class never predicted": (500, 10, None, 9),
+    "both": (500, 10, 6, 9),
+    "a class that is in neither": (500, 10, 6, 6),
+    "a class of two that is never predicted": (50, 2, None, 1),
+    "a hundred classes, some rare": (700, 100, 99, 98),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_score_is_scikit_learns(case: str) -> None:
+    logits, labels = guesses(*CASES[case])
+    ours, theirs = scored(logits, labels).full(), sklearns(logits, labels)
+    assert ours.keys() == theirs.keys()
+    assert ours["confusion"] == theirs["confusion"]
+    assert ours["n"] == theirs["n"]
+    for key in ("loss", "acc", "top5", "precision", "recall", "f1"):
+        assert ours[key] == pytest.approx(theirs[key], abs=1e-6), key
+    for key, values in theirs["classes"].items():
+        assert ours["classes"][key] == pytest.approx(values, abs=1e-6), key
+
+
+def test_the_cases_are_what_they_say() -> None:
+    logits, labels = guesses(*CASES["both"])
+    assert 6 not in labels and 6 in logits.argmax(1)
+    assert 9 in labels and 9 not in logits.argmax(1)
+    logits, labels = guesses(*CASES["a class that is in neither"])
+    assert 6 not in labels and 6 not in logits.argmax(1)
+
+
+def test_a_class_in_neither_is_left_out_of_the_mean() -> None:
+    """All right on classes 0 and 2, nothing of class 1: a mean of 1, not of 2/3."""
+    labels = torch.tensor([0, 2, 2])
+    full = scored(torch.eye(3)[labels], labels).full()
+    assert (full["precision"], full["recall"], full["f1"]) == (1, 1, 1)
+    assert full["classes"]["f1"] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64, 500])
+def test_batches_do_not_matter(batch: int) -> None:
+    logits, labels = guesses(500, 10, 6, 9)
+    ours, whole = scored(logits, labels, batch).full(), scored(logits, labels, 1000).full()
+    assert ours.pop("loss") == pytest.approx(whole.pop("loss"), abs=1e-7)
+    assert ours == whole
+
+
+def test_an_empty_batch_counts_nothing() -> None:
+    """A rank's share of a ragged last batch may be empty."""
+    logits, labels = guesses(50, 10)
+    scores = scored(logits, labels)
+    before = scores.full()
+    scores.update(logits[:0], labels[:0], keep=True)
+    assert scores.full() == before
+
+
+def test_brief_is_the_loss_and_the_accuracy() -> None:
+    logits, labels = guesses(90, 4)
+    full = scored(logits, labels).full()
+    assert scored(logits, labels).brief() == (full["loss"], full["acc"])
+
+
+def test_reset_counts_from_zero() -> None:
+    scores = scored(*guesses(90, 4, None, 3))
+    scores.update(*guesses(9, 4), keep=True)
+    scores.reset()
+    logits, labels = guesses(20, 4, 2)
+    scores.update(logits, labels, keep=True)
+    assert scores.full() == scored(logits, labels).full()
+    assert len(scores.kept()["labels"]) == 20
+
+
+def test_a_loss_that_is_not_a_number_is_not_left_out() -> None:
+    logits, labels = guesses(40, 4)
+    logits[3] = float("nan")
+    assert np.isnan(scored(logits, labels, 10).brief()[0])
+
+
+def test_the_mean_loss_keeps_double_precision() -> None:
+    """A million times the same loss: a float32 sum would be off in the third digit."""
+    scores = Scores(2)
+    logits, labels = torch.zeros(10, 2), torch.zeros(10, dtype=torch.int64)
+    scores.update(logits, labels)
+    scores.reset()
+    scores.update(logits, labels)
+    scores.loss.update(torch.tensor(2.0**26))  # from here on, float32 would not see 0.69
+    for _ in range(10):
+        scores.update(logits[:1], labels[:1])
+    assert float(scores.loss.compute()) - 2.0**26 == pytest.approx(20 * np.log(2), abs=1e-5)
+
+
+def test_what_was_said_of_each_image_is_kept_in_order() -> None:
+    logits, labels = guesses(70, 10)
+    scores = Scores(10)
+    for some, their in zip(logits.split(32), labels.split(32), strict=True):
+        scores.update(some, their, keep=True)
+    kept = scores.kept()
+    order = np.argsort(-logits.numpy(), axis=1)[:, :5]
+    shares = np.take_along_axis(logits.double().softmax(1).numpy(), order, axis=1)
+    assert np.array_equal(kept["labels"], labels.numpy())
+    assert np.array_equal(kept["top"], order)
+    assert np.allclose(kept["confidence"], shares, atol=1e-6)
+
+
+@pytest.mark.parametrize(("classes", "width"), [(2, 2), (3, 3), (5, 5), (10, 5)])
+def test_as_many_guesses_are_kept_as_there_are_classes(classes: int, width: int) -> None:
+    scores = Scores(classes)
+    scores.update(*guesses(6, classes), keep=True)
+    assert scores.kept()["top"].shape == scores.kept()["confidence"].shape == (6, width)
+
+
+def test_only_what_is_asked_for_is_kept() -> None:
+    scores = scored(*guesses(30, 4))
+    scores.update(*guesses(7, 4), keep=True)
+    assert len(scores.kept()["labels"]) == 7
+    assert scores.full()["n"] == 37
+
+
+def test_always_the_same_class_is_called_out_with_its_share() -> None:
+    confusion = [[0] * 10 for _ in range(10)]
+    for row, count in zip(confusion, MNIST_TEST, strict=True):
+        row[1] = count
+    names = [f"digit {k}" for k in range(10)]
+    assert one_class(confusion, names) == "predicts only class digit 1: 11.35% is chance"
+
+
+def test_two_predicted_classes_are_not_called_out() -> None:
+    assert one_class([[5, 0], [4, 1]], ["a", "b"]) is None
+    assert one_class([[5, 0], [4, 0]], ["a", "b"]) == "predicts only class a: 55.56% is chance"
