@@ -47,9 +47,10 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
         os.close(folder)
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
         part.unlink(missing_ok=True)
+        reason = (isinstance(error, OSError) and error.strerror) or "no space left"
         free = shutil.disk_usage(path.parent).free / 1e6
         raise ResourceError(
-            f"cannot write {path} ({free:.1f} MB free; {error}). Free space, then give the same command: "
+            f"cannot write {path} ({reason}; {free:.1f} MB free). Free space, then give the same command: "
             "it goes on from the checkpoint before."
         ) from error
 

@@ -39,14 +39,20 @@ class Scores(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.by_class = _by_class(classes)
-        # In double precision, so that an accuracy is the exact quotient of two counts.
+        # In double precision, so that an accuracy is the exact quotient of two counts. Unless told not to,
+        # torchmetrics leaves out a loss that is NaN, and waits for the device to look for it.
         self.sums = nn.ModuleDict(
-            {k: SumMetric().set_dtype(torch.float64) for k in ("n", "loss", "acc", "top5")}
+            {
+                k: SumMetric(nan_strategy="disable").set_dtype(torch.float64)
+                for k in ("n", "loss", "acc", "top5")
+            }
         )
         self._kept: list[tuple[torch.Tensor, ...]] = []
 
     def update(self, logits: torch.Tensor, labels: torch.Tensor, keep: bool = False) -> None:
         """Count a batch: logits (N, K) float, labels (N,) int64; `keep` what was said of each image."""
+        if not len(labels):
+            return  # a rank's share of a ragged last batch, which torchmetrics cannot count
         # bfloat16 makes ties. A stable order breaks them alike everywhere: the first class wins.
         ordered, order = logits.sort(dim=1, descending=True, stable=True)
         top = order[:, :TOP]
