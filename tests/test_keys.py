@@ -26,11 +26,13 @@ def test_the_value_is_pinned() -> None:
 
 def test_a_key_has_63_bits() -> None:
     seeds = [keys.key(k) for k in range(1000)]
-    assert 0 <= min(seeds) and 2**62 < max(seeds) < 2**63  # what manual_seed takes, all of it used
+    assert min(seeds) >= 0 and 2**62 < max(seeds) < 2**63  # what manual_seed takes, all of it used
 
 
 def test_a_generator_is_a_function_of_its_parts() -> None:
-    first, again, other = (torch.rand(5, generator=keys.generator(*p)) for p in [(0, "a"), (0, "a"), (0, "b")])
+    first, again, other = (
+        torch.rand(5, generator=keys.generator(*p)) for p in [(0, "a"), (0, "a"), (0, "b")]
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

@@ -70,7 +70,7 @@ def test_up_once_then_down_and_never_zero_nor_above_one(name: str, warmup: float
     top = found.index(max(found))
     assert all(a < b for a, b in pairwise(found[: top + 1]))
     assert all(a > b for a, b in pairwise(found[top:]))
-    assert 0 < min(found) and max(found) <= 1
+    assert min(found) > 0 and max(found) <= 1
     assert abs(top - warmup * steps) <= 1
 
 

@@ -43,7 +43,9 @@ def sklearns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
     single = metrics.precision_recall_fscore_support(y, said, labels=list(classes), zero_division=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that the top 2 of 2 classes are always right
-        top5 = metrics.top_k_accuracy_score(y, shares if len(classes) > 2 else shares[:, 1], k=k, labels=classes)
+        top5 = metrics.top_k_accuracy_score(
+            y, shares if len(classes) > 2 else shares[:, 1], k=k, labels=classes
+        )
     return {
         "n": len(y),
         "loss": metrics.log_loss(y, shares, labels=list(classes)),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchmetrics import Metric, MetricCollection, SumMetric
+from torchmetrics import MetricCollection, SumMetric
 from torchmetrics.classification import (
     MulticlassConfusionMatrix,
     MulticlassF1Score,

@@ -178,9 +178,21 @@ def test_saved_and_loaded_weights_give_equal_logits(tmp_path):
 @pytest.mark.parametrize(
     ("size", "options", "message"),
     [
-        (8, {"stem": "imagenet"}, "resnet18 needs images of at least 17 px, these are 8 px. Use scaling=x3."),
-        (8, {"stem_pool": True}, "resnet18 needs images of at least 9 px, these are 8 px. Use scaling=x2."),
-        (4, {}, "resnet18 needs images of at least 5 px, these are 4 px. Use scaling=x2."),
+        (
+            8,
+            {"stem": "imagenet"},
+            "resnet18 needs images of at least 17 px, these are 8 px. Use scaling.size=17 or more.",
+        ),
+        (
+            8,
+            {"stem_pool": True},
+            "resnet18 needs images of at least 9 px, these are 8 px. Use scaling.size=9 or more.",
+        ),
+        (
+            4,
+            {},
+            "resnet18 needs images of at least 5 px, these are 4 px. Use scaling.size=5 or more.",
+        ),
     ],
 )
 def test_too_small_images_name_the_scaling_that_works(size, options, message):

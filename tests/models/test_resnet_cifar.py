@@ -135,7 +135,10 @@ def test_saved_and_loaded_weights_give_equal_logits(tmp_path):
 def test_too_small_images_name_the_scaling_that_works():
     with pytest.raises(ConfigError) as caught:
         resnet20(num_classes=10, in_channels=1, image_size=2)
-    assert str(caught.value) == "resnet20 needs images of at least 3 px, these are 2 px. Use scaling=x2."
+    assert (
+        str(caught.value)
+        == "resnet20 needs images of at least 3 px, these are 2 px. Use scaling.size=3 or more."
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 from torchvision.ops import SqueezeExcitation
 
-from imgcls.models.convnet import check_choice, check_count, check_dropout, check_size
+from imgcls.models.checks import check_choice, check_count, check_dropout, check_size
 
 log = logging.getLogger(__name__)
 

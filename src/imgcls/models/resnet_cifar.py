@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from imgcls.models.convnet import check_choice, check_count, check_dropout, check_size
+from imgcls.models.checks import check_choice, check_count, check_dropout, check_size
 from imgcls.models.resnet import Shortcut, init_convolutions, projection, stage
 
 DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}  # n, blocks per stage
