@@ -2,11 +2,11 @@
 
 import argparse
 import difflib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from imgcls.errors import ConfigError
 
@@ -15,16 +15,26 @@ ALIASES = {"lr": "optimizer.lr"}
 # at commas, and make the number 7 of 007.
 PATHS = ("run", "source", "output", "dataset.root", "hydra.run.dir", "hydra.sweep.dir")
 TEXTS = ("name", *PATHS)
-# Hydra's flags that imgcls keeps. --config-path, --config-name and --experimental-rerun would go round conf/.
-SWITCHES = {
-    "--help": "-h",
-    "--version": "--version",
-    "--hydra-help": "--hydra-help",
-    "--resolve": "--resolve",
+
+SWITCH: dict[str, Any] = {"action": "store_true"}
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+# Hydra's flags, but --config-path, --config-name and --experimental-rerun, which would go round conf/.
+COMMANDS: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--run", "-r"): SWITCH,
+    ("--multirun", "-m"): SWITCH,
+    ("--shell-completion", "-sc"): SWITCH,
+    ("--cfg", "-c"): {"choices": ("job", "hydra", "all")},
+    ("--info", "-i"): {"nargs": "?", "const": "all", "choices": INFO},
 }
-COMMANDS = {"--run": "-r", "--multirun": "-m", "--shell-completion": "-sc"}
-FLAGS = [*SWITCHES, *COMMANDS, *SWITCHES.values(), *COMMANDS.values()]
-FLAGS += ["--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd"]
+OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--help", "-h"): SWITCH,
+    ("--version",): SWITCH,
+    ("--hydra-help",): SWITCH,
+    ("--resolve",): SWITCH,
+    ("--package", "-p"): {},
+    ("--config-dir", "-cd"): {},
+}
+FLAGS = [name for names in (*COMMANDS, *OPTIONS) for name in names]
 
 
 @dataclass
@@ -38,7 +48,7 @@ class Typed:
 
     @property
     def sweeps(self) -> bool:
-        """Whether values separated by commas are values of a sweep."""
+        """Whether values separated by commas are the values of a sweep."""
         return self.options.multirun or "hydra.mode=MULTIRUN" in self.overrides
 
     @property
@@ -55,16 +65,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     parser = _Parser(add_help=False, allow_abbrev=False)
-    one = parser.add_mutually_exclusive_group()
-    for names in SWITCHES.items():
-        parser.add_argument(*dict.fromkeys(names), action="store_true")
-    for names in COMMANDS.items():
-        one.add_argument(*names, action="store_true")
-    one.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
-    kinds = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-    one.add_argument("--info", "-i", nargs="?", const="all", choices=kinds)
-    parser.add_argument("--package", "-p")
-    parser.add_argument("--config-dir", "-cd")
+    one_of = parser.add_mutually_exclusive_group()
+    for names, options in COMMANDS.items():
+        one_of.add_argument(*names, **options)
+    for names, options in OPTIONS.items():
+        parser.add_argument(*names, **options)
     parser.add_argument("overrides", nargs="*")
     return parser
 
@@ -73,24 +78,24 @@ def read(arguments: Sequence[str]) -> Typed:
     """Take a command line apart; flags may stand anywhere, also between overrides."""
     words, parser = [_without_dashes(a) for a in arguments], _parser()
     try:
-        # Hydra's own parser loses what stands behind a flag in the middle; flags go first, so that it does not.
         options, unknown = parser.parse_known_intermixed_args(words)
     except ConfigError as error:
         nothing = parser.parse_args([])
         nothing.help = bool({"-h", "--help"} & set(words))
         return Typed(nothing, problems=[str(error)])
+    # Apart, because Hydra's own parser loses the overrides behind a flag in the middle.
     flags = [w for w in words if w not in (*options.overrides, *unknown)]
     typed = Typed(options, flags, options.overrides, [_unknown(flag) for flag in unknown])
     typed.overrides = [normalise(w, typed.sweeps) for w in options.overrides]
     if options.resolve and not options.cfg:
         typed.problems.append("--resolve shows a configuration. Write --cfg job --resolve.")
-    if options.config_dir and not os.path.isdir(options.config_dir):  # noqa: PTH112
+    if options.config_dir and not Path(options.config_dir).is_dir():
         typed.problems.append(f"--config-dir {options.config_dir} is not a folder. Check its spelling.")
     return typed
 
 
 def _without_dashes(word: str) -> str:
-    """`--batch-size=8` as `batch_size=8`: so write W&B's sweep agent, and users of flags."""
+    """`--batch-size=8` as `batch_size=8`: so write W&B's sweep agent, and users of other programs."""
     key, equals, value = word.partition("=")
     if not (equals and key.startswith("-")) or key in FLAGS:
         return word
@@ -107,16 +112,17 @@ def normalise(word: str, sweeps: bool = False) -> str:
     """An override as Hydra wants it: short names in full, text in quotes."""
     key, equals, value = word.partition("=")
     full = ALIASES.get(key, key)
-    if not equals or full not in TEXTS:
+    if not equals or full not in TEXTS or value.startswith(("'", '"', "choice(")):
         return full + equals + value
-    values = value.split(",") if sweeps and not value.startswith(("'", '"', "choice(")) else [value]
+    values = value.split(",") if sweeps else [value]
     return f"{full}={','.join(_text(v, full in PATHS) for v in values)}"
 
 
 def _text(value: str, path: bool) -> str:
-    if value in ("", "null") or value.startswith(("'", '"', "choice(")):
+    if value in ("", "null"):
         return value
-    return quoted(os.path.expanduser(value) if path else value)  # noqa: PTH111
+    # Only some shells replace the ~ in KEY=~/FOLDER.
+    return quoted(str(Path(value).expanduser()) if path and value.startswith("~/") else value)
 
 
 def quoted(value: str) -> str:

@@ -1,59 +1,20 @@
-"""What a setting may be: ranges and choices by key, checked before torch or any data is touched."""
+"""What settings may be: ranges and choices by key, and what cannot run together. Checked before torch loads."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imgcls.data.facts import FACTS
+from imgcls.kinds import Choice, Kind, Number, Numbers, Text, like, spelt
+from imgcls.names import missing_object
+from imgcls.runs import flat
 
 TASKS = ("train", "evaluate", "predict")
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number in [low, high], or (low, high] if `above`; `whole` and `null` as they say."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    above: bool = False
-    below: bool = False
-    whole: bool = False
-    null: bool = False
-
-    def problem(self, value: object) -> str | None:
-        """What the value must be, or None if it is that."""
-        if value is None and self.null:
-            return None
-        good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if good and isinstance(value, int | float):
-            good = self.low < value if self.above else self.low <= value
-            good &= value < self.high if self.below else value <= self.high
-            good &= not self.whole or float(value).is_integer()
-        return None if good else f"must be {self}"
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        low = f"> {self.low:g}" if self.above else f">= {self.low:g}"
-        high = f"< {self.high:g}" if self.below else f"<= {self.high:g}"
-        bounds = [b for b, limit in ((low, self.low), (high, self.high)) if math.isfinite(limit)]
-        return kind + " " + " and ".join(bounds) + (" or null" if self.null else "")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of a few words."""
-
-    words: tuple[Any, ...]
-
-    def problem(self, value: object) -> str | None:
-        """What the value must be, or None if it is that."""
-        return None if value in self.words else "must be one of " + ", ".join(map(_spell, self.words))
-
-
 MONITORS = ("train/loss", "train/acc", "val/loss", "val/acc")
 COUNT, SHARE = Number(1, whole=True), Number(0, 1, below=True)
-RULES: dict[str, Number | Choice] = {
+NAME = "a folder name (letters, digits, '.', '_', '-')", r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+RULES: dict[str, Kind] = {
     "task": Choice(TASKS),
     "seed": Number(0, 2**32 - 1, whole=True),
     "epochs": COUNT,
@@ -66,8 +27,14 @@ RULES: dict[str, Number | Choice] = {
     "early_stopping.monitor": Choice(MONITORS),
     "early_stopping.min_delta": Number(0),
     "checkpoint_minutes": Number(0, above=True),
+    "output": Text("a folder"),
+    "name": Text(*NAME, null=True),
+    "run": Text("the folder of a run", null=True),
+    "source": Text("an image, a folder or a glob", null=True),
     "fit": Choice(("crop", "pad", "stretch")),
+    "debug": Text("the name of a debug option", null=True),
     "progress": Choice(("auto", "bar", "lines", "none")),
+    "dataset.root": Text("a folder"),
     "dataset.val_fraction": Number(0, 0.9),
     "dataset.normalize": Choice(("zero_one", "mean_std", "imagenet", "mean_pixel")),
     "dataset.channels": Choice((None, 1, 3)),
@@ -79,9 +46,12 @@ RULES: dict[str, Number | Choice] = {
     "scaling.interpolation": Choice(("nearest", "bilinear", "bicubic")),
     "optimizer.lr": Number(0, above=True),
     "optimizer.momentum": SHARE,
+    "optimizer.betas": Numbers(SHARE, 2),
     "optimizer.weight_decay": Number(0),
+    "schedule.name": Choice(("constant", "cosine", "onecycle", "plateau", "step")),
     "schedule.warmup": SHARE,
     "schedule.final": Number(0, 1),
+    "schedule.at": Numbers(Number(0, 1, above=True, below=True)),
     "schedule.gamma": Number(0, 1, above=True),
     "schedule.factor": Number(0, 1, above=True, below=True),
     "schedule.patience": Number(0, whole=True),
@@ -98,83 +68,134 @@ RULES: dict[str, Number | Choice] = {
     "augmentation.crop_mode": Choice(("zero", "reflect")),
     "augmentation.rotate": Number(0, 180),
     "augmentation.translate": SHARE,
-    "augmentation.scale": SHARE,
-    "augmentation.brightness": Number(0),
-    "augmentation.contrast": Number(0),
+    "augmentation.scale": Number(0, 0.9),
+    "augmentation.brightness": Number(0, 1),
+    "augmentation.contrast": Number(0, 1),
     "augmentation.cutout": Number(0, whole=True),
     "augmentation.mixup": Number(0),
     "augmentation.cutmix": Number(0),
     "augmentation.label_smoothing": SHARE,
     "model.width": COUNT,
     "model.dropout": SHARE,
+    "model.padding": Choice(("valid", "same")),
+    "model.shortcut": Choice(("identity", "projection")),
+    "model.stem": Choice(("auto", "imagenet", "cifar")),
+    "model.stem_pool": Choice((None, True, False)),
     "model.se_reduction": COUNT,
+}
+# What the code reads of a group, whatever option is chosen; the rest belongs to the option.
+NEEDED = {
+    "model": "name _target_",
+    "dataset": "name _target_ root download val_fraction normalize channels resident num_workers limit overfit",
+    "augmentation": "name",
+    "scaling": "name factor size interpolation",
+    "optimizer": "name _target_ lr weight_decay decay_all",
+    "schedule": "name",
+    "trainer": "name accelerator devices precision channels_last compile deterministic threads profiler",
 }
 
 
-def _spell(value: object) -> str:
-    """A value as it is typed on the command line."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower().replace("none", "null")
-    return str(value)
-
-
-def problem(key: str, value: object, default: object) -> str | None:
-    """One line on what is wrong with `key=value`, or None.
-
-    Keys without a rule of their own must keep the kind of value that stands in their file.
-    """
+def kind_of(key: str, default: object) -> Kind | None:
+    """The rule of a setting; one without a rule keeps the kind of value that stands in its file."""
     rule = RULES.get(key)
-    expected = rule.problem(value) if rule else _kind_problem(value, default)
-    return f"{key}={_spell(value)} {expected}." if expected else None
+    # A network that somebody brings may mean something else by the same word.
+    if rule and (rule.accepts(default) or not key.startswith("model.")):
+        return rule
+    return Text(*NAME) if key.endswith(".name") else like(default)
 
 
-def _kind_problem(value: object, default: object) -> str | None:
-    if isinstance(default, bool):
-        return None if isinstance(value, bool) else "must be true or false"
-    if isinstance(default, int):
-        return Number(whole=True).problem(value)
-    if isinstance(default, float):
-        return Number().problem(value)
-    if isinstance(default, list):
-        return None if isinstance(value, list) else "must be a list, as [a,b]"
-    return None
+def problem(key: str, value: object, default: object = None) -> str | None:
+    """One line on what is wrong with `key=value`, or None."""
+    if key.endswith("._target_"):
+        wrong = missing_object(str(value))
+        return f"{key}={value}: {wrong}" if wrong else None
+    kind = kind_of(key, default)
+    if kind is None or kind.accepts(value):
+        return None
+    quotes = isinstance(value, str) and spelt(value) != value
+    return f"{key}={spelt(value)} must be {kind}." + (" Leave the quotes away." if quotes else "")
+
+
+def problems(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> list[str]:
+    """One line for each setting that is missing or wrong; `defaults` by dotted key, as the files have them."""
+    found = [problem(key, value, (defaults or {}).get(key)) for key, value in flat(config).items()]
+    for group, names in NEEDED.items():
+        lacks = [name for name in names.split() if name not in config[group]]
+        if lacks:
+            option = config[group].get("name", "…")
+            found.append(f"{group}={option} lacks {', '.join(lacks)}. Add what conf/{group}/ has to its file.")
+    return [line for line in found if line]
 
 
 def conflicts(config: Mapping[str, Any]) -> list[str]:
     """Settings that are each fine but cannot run together; all of them, one line each."""
-    found = []
-    data, size = config["dataset"], config["batch_size"]
-    if (facts := FACTS.get(data["name"])) and config["task"] == "train":
-        total = min(facts.train, data.get("limit") or facts.train)
-        train = total - round(total * data["val_fraction"])
-        if size > train:
-            found.append(
-                f"batch_size={size} is larger than the training set ({train} images). Use at most {train}."
-            )
-        if size > 1 and train % size == 1:
-            found.append(
-                f"batch_size={size} leaves a last batch of one image ({train} images), which batch norm "
-                f"cannot use. Use batch_size={size + 1} or {size - 1}."
-            )
-    if size % config["accumulate"]:
-        near = max(k for k in range(1, config["accumulate"]) if size % k == 0)
-        found.append(
-            f"accumulate={config['accumulate']} does not divide batch_size={size}. Use accumulate={near}."
+    parts = (_parts(config), _hold_out(config), _sizes(config), _tasks(config))
+    return [line for part in parts for line in part]
+
+
+def _parts(config: Mapping[str, Any]) -> Iterator[str]:
+    """Batches and what they are made of."""
+    data, size, parts = config["dataset"], config["batch_size"], config["accumulate"]
+    facts = FACTS.get(data["name"])
+    if facts and config["task"] == "train":
+        total = min(facts.train, data["limit"] or facts.train)
+        held = math.floor(total * data["val_fraction"] + 1e-9)
+        yield from _batches(size, total - held)
+        if data["val_fraction"] and not held:
+            yield f"dataset.val_fraction={data['val_fraction']} holds out no image of {total}. Use 0, or more."
+    if size % parts:
+        fits = max(k for k in range(1, parts) if size % k == 0)
+        yield f"accumulate={parts} does not divide batch_size={size}. Use accumulate={fits}."
+
+
+def _batches(size: int, images: int) -> Iterator[str]:
+    """`size` must leave no batch of a single image: batch norm takes nothing from it."""
+    if size > images:
+        yield f"batch_size={size} is larger than the training set ({images} images). Use at most {images}."
+    elif size > 1 and images % size == 1:
+        fits = [next(s for s in sizes if images % s != 1) for sizes in (range(size, images + 1), range(size, 0, -1))]
+        yield (
+            f"batch_size={size} leaves a last batch of one image ({images} images), which batch norm "
+            f"cannot use. Use batch_size={fits[0]} or {fits[1]}."
         )
+
+
+def _hold_out(config: Mapping[str, Any]) -> Iterator[str]:
+    """What is watched must be measured."""
+    stopping, schedule = config["early_stopping"], config["schedule"]
     watched = {
-        "early_stopping.monitor": config["early_stopping"]["monitor"]
-        if config["early_stopping"]["patience"]
-        else ""
+        "early_stopping.monitor": stopping["monitor"] if stopping["patience"] else "",
+        "schedule.monitor": schedule.get("monitor", ""),
     }
-    watched["schedule.monitor"] = config["schedule"].get("monitor", "")
     for key, monitor in watched.items():
-        if monitor.startswith("val/") and not data["val_fraction"]:
-            found.append(
-                f"{key}={monitor} needs a hold-out. Use {key}=train/loss, or dataset.val_fraction=0.1."
-            )
-    for task in ("evaluate", "predict"):
-        if config["task"] == task and not config["run"]:
-            found.append(f"task={task} needs the folder of a run. Add run=outputs/NAME.")
-    if config["task"] == "predict" and not config["source"]:
-        found.append("task=predict needs images. Add source=PATH (an image, a folder or a glob).")
-    return found
+        if monitor.startswith("val/") and not config["dataset"]["val_fraction"]:
+            yield f"{key}={monitor} needs a hold-out. Use {key}=train/loss, or dataset.val_fraction=0.1."
+
+
+def _sizes(config: Mapping[str, Any]) -> Iterator[str]:
+    """Pixels."""
+    scaling, augmentation = config["scaling"], config["augmentation"]
+    if scaling["size"] and scaling["factor"] > 1:
+        yield (
+            f"scaling.size={scaling['size']} and scaling.factor={scaling['factor']} exclude each other. "
+            "Use scaling.factor=1 or scaling.size=null."
+        )
+    facts, crop = FACTS.get(config["dataset"]["name"]), augmentation.get("crop", 0)
+    if facts and augmentation.get("crop_mode") == "reflect" and crop >= facts.image_size:
+        yield (
+            f"augmentation.crop={crop}: images {facts.image_size} pixels wide reflect at most "
+            f"{facts.image_size - 1}. Use less, or augmentation.crop_mode=zero."
+        )
+
+
+def _tasks(config: Mapping[str, Any]) -> Iterator[str]:
+    """What each task needs and has no use for."""
+    task = config["task"]
+    if task == "train" and config["run"]:
+        yield f"run={config['run']} is for other tasks. Add task=evaluate or task=predict, or leave it out."
+    if task != "train" and not config["run"]:
+        yield f"task={task} needs the folder of a run. Add run=outputs/NAME."
+    if task == "predict" and not config["source"]:
+        yield "task=predict needs images. Add source=PATH (an image, a folder or a glob)."
+    if task != "predict" and config["source"]:
+        yield f"source={config['source']} is for task=predict. Add that, or leave it out."

@@ -16,10 +16,12 @@ from typing import Any
 
 from imgcls.errors import CheckpointError, ConfigError, ResourceError
 
-# Settings that cannot change a number, at any level: where things lie, how they are shown and loaded.
+# Settings that cannot change a number: where things lie, how they are shown and loaded, what options are called.
+# (schedule.name is more than that: code goes by it.)
 NOT_NUMBERS = {
-    *("task", "name", "output", "restart", "run", "source", "fit", "progress", "hydra", "checkpoint_minutes"),
+    *("task", "name", "output", "restart", "run", "source", "fit", "progress", "checkpoint_minutes"),
     *("dataset.root", "dataset.download", "dataset.resident", "dataset.num_workers", "trainer.profiler"),
+    *("augmentation.name", "optimizer.name", "scaling.name", "trainer.name"),
 }
 CONFIG, RESULT, METRICS, LAST, BEST = "config.yaml", "result.json", "metrics.csv", "last.ckpt", "best.ckpt"
 
@@ -37,9 +39,13 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that can change the numbers; 1 and 1.0 are the same setting."""
-    rows = {key: value for key, value in flat(config).items() if key not in NOT_NUMBERS}
-    whole = (key for key, value in rows.items() if isinstance(value, float) and value.is_integer())
-    return rows | {key: int(rows[key]) for key in whole if not key.startswith("hydra.")}
+    return {key: _exact(value) for key, value in flat(config).items() if key not in NOT_NUMBERS}
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_exact(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def digest(config: Mapping[str, Any]) -> str:

@@ -39,8 +39,9 @@ def main(config: dict[str, Any], folder: Path, typed: Sequence[str] = ()) -> flo
     run = Run.existing(config["run"])
     settings = settings_of(run, config, typed)
     other = config["dataset"] if "dataset" in typed else None
-    result = evaluate(run, settings, Run(folder), other)
-    summary.show(result["title"], result, folder, FILES)
+    room = Run(folder.with_name(f"{folder.name}-{other['name']}") if other else folder)
+    result = evaluate(run, settings, room, other)
+    summary.show(result["title"], result, room.path, FILES)
     return float(result["test"]["acc"])
 
 

@@ -1,0 +1,13 @@
+"""The pictures of a run: training curves, confusion matrix, per-class scores and contact sheets.
+
+Every picture is a function of plain data that returns a matplotlib `Figure`; `save` writes it as a PNG.
+Nothing here touches pyplot, a display or torch, and matplotlib is only imported once a picture is drawn.
+All scores and shares are fractions in 0..1 and are shown in percent.
+"""
+
+from imgcls.figures.classes import confusion, per_class
+from imgcls.figures.curves import curves
+from imgcls.figures.sheet import predictions
+from imgcls.figures.style import DPI, save
+
+__all__ = ["DPI", "confusion", "curves", "per_class", "predictions", "save"]
