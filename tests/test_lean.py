@@ -30,6 +30,7 @@ BASE = [
     *("trainer=cpu", "trainer.threads=1", "trainer.precision=32-true"),
 ]
 STEPS, EPOCHS = 6, 2
+ENDS = "on_train_batch_end"
 
 
 def config_of(*more: str) -> dict[str, Any]:
@@ -88,6 +89,7 @@ class Log(Callback):
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.progress: list[dict[str, Any]] = []
 
 
 def _note(name: str) -> Any:
@@ -95,6 +97,7 @@ def _note(name: str) -> Any:
         sizes = [len(a[1]) for a in args if isinstance(a, list | tuple)]  # of the batch
         numbers = [a for a in args if isinstance(a, int)]  # its number
         self.calls.append((name, trainer.current_epoch, trainer.global_step, *sizes, *numbers))
+        self.progress.append(trainer.fit_loop.epoch_loop.batch_progress.state_dict())
 
     return hook
 
@@ -110,6 +113,9 @@ def test_callbacks_hear_the_same() -> None:
     for log, lean in zip(logs, (True, False), strict=True):
         fit(config, None, log, lean=lean)
     assert logs[0].calls == logs[1].calls
+    assert logs[0].progress == logs[1].progress
+    last = [p["is_last_batch"] for p, c in zip(logs[0].progress, logs[0].calls, strict=True) if c[0] == ENDS]
+    assert last == [step == STEPS - 1 for _ in range(EPOCHS) for step in range(STEPS)]
     starts = [call[1:] for call in logs[0].calls if call[0] == "on_train_batch_start"]
     expected = [
         (epoch, STEPS * epoch + step, 32 if step < STEPS - 1 else 168 - 5 * 32, step)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgcls import command
-from imgcls.__main__ import register_resolvers
+from imgcls import arguments, command
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -50,9 +49,8 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("words", [c for c in COMMANDS if not c.startswith("--")])
 def test_each_is_understood(words: str) -> None:
     """Without a problem."""
-    register_resolvers()
-    arguments = [command.normalise(word) for word in shlex.split(words) if word != "-m"]
-    assert command.check(arguments)[1] == []
+    typed = arguments.read(shlex.split(words))
+    assert command.examine(typed.overrides, typed.sweeps, typed.options.config_dir).problems == []
 
 
 @pytest.mark.slow

@@ -115,6 +115,7 @@ def test_plateau_asks_for_a_fall_by_more_than_min_delta() -> None:
     assert rates_on_plateau(small)[-1] == 0.5
     assert rates_on_plateau(large)[-1] == 1
     assert rates_on_plateau([100.0, 99.9998, 99.9996, 99.9994])[-1] == 1
+    assert rates_on_plateau([9.0, 8.5, 8.2, 7.6], min_delta=1.5)[-1] == 0.5
 
 
 def test_plateau_with_patience_one_acts_at_once() -> None:

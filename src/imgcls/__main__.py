@@ -1,103 +1,106 @@
 """The one entry point: `python -m imgcls …` and the script `imgcls …`. Imports no torch.
 
-Finds conf/, answers mistakes, lets Hydra compose, and hands the configuration to the task it names.
+Answers mistakes, lets Hydra compose, and hands the configuration to the task it names.
 """
 
 import logging
-import os
 import sys
 import traceback
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from imgcls import __version__
-from imgcls.errors import ImgclsError, ResourceError
+from imgcls import __version__, arguments
+from imgcls.errors import ConfigError, ImgclsError, ResourceError
+
+if TYPE_CHECKING:
+    from imgcls.command import Checked
 
 SWEEP_FAILED = 7  # exit code of a sweep in which a job failed
+STOPPED = 130  # by Ctrl-C
 _failures: list[str] = []
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run a command line; exits with a code of its own for each class of error."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    if {"-h", "--help"} & set(arguments):
-        return _help(arguments)
-    if "--version" in arguments:
-        return print(f"imgcls {__version__}")
-    from imgcls import command
+    typed = arguments.read(sys.argv[1:] if argv is None else argv)
+    if typed.options.help:
+        from imgcls import help as help_page
 
-    arguments = [command.normalise(a) for a in arguments]
+        print(help_page.page(__version__, typed.options.config_dir))
+    elif typed.options.version:
+        print(f"imgcls {__version__}")
+    else:
+        try:
+            _run(typed)
+        except KeyboardInterrupt:
+            print("imgcls: stopped. The same command goes on.", file=sys.stderr)
+            sys.exit(STOPPED)
+
+
+def _run(typed: arguments.Typed) -> None:
     register_resolvers()
-    if not _only_asks(arguments):
-        _check(arguments)
-    sys.argv[1:] = arguments  # Hydra, and Lightning when it starts more processes, read them there
+    # Hydra, and Lightning when it starts more processes, read it there.
+    sys.argv[1:] = typed.words if typed.for_hydra else typed.flags + _checked(typed)
+    _failures.clear()
     _hydra_main()
     if _failures:
         sys.exit(SWEEP_FAILED)
-    return None
-
-
-def _help(arguments: list[str]) -> None:
-    from imgcls import help as help_page
-
-    here = Path(__file__).parent / "conf"
-    folders = [here if here.is_dir() else Path(__file__).parents[2] / "conf"]
-    own = [Path(b) for a, b in pairwise(arguments) if a in ("--config-dir", "-cd")]
-    print(help_page.page(__version__, folders + own))
-
-
-def _only_asks(arguments: list[str]) -> bool:
-    """True for commands that Hydra answers without running a task."""
-    asks = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help")
-    return any(a.split("=")[0] in asks for a in arguments)
 
 
 def register_resolvers() -> None:
     """Let conf/ ask for the run folder: it is a function of the whole configuration."""
     from omegaconf import OmegaConf
 
-    from imgcls import runs
+    from imgcls import naming
+    from imgcls.composing import plain
 
     def folder(_root_: Any) -> str:
-        return str(runs.folder(_plain(_root_)))
+        return str(naming.folder(plain(_root_)))
 
-    def name(_root_: Any) -> str:
-        return runs.name(_plain(_root_))
+    def room(_root_: Any) -> str:
+        return naming.room(plain(_root_))
 
     OmegaConf.register_new_resolver("imgcls_folder", folder, replace=True)
-    OmegaConf.register_new_resolver("imgcls_name", name, replace=True)
+    OmegaConf.register_new_resolver("imgcls_room", room, replace=True)
 
 
-def _plain(config: Any) -> dict[str, Any]:
-    """A composed configuration as plain values, without Hydra's own part."""
+def _checked(typed: arguments.Typed) -> list[str]:
+    """The overrides for Hydra; exits with all mistakes at once, before anything is loaded or written."""
+    from imgcls import command, rules
+
+    done = command.examine(typed.overrides, typed.sweeps, typed.options.config_dir)
+    problems = typed.problems + done.problems
+    if not problems and not typed.shows:
+        problems = [line for job in done.jobs for line in rules.conflicts(job)]
+    if problems:
+        _fail(problems, ConfigError.exit_code)
+    if not typed.shows:
+        _check_folders(done, typed.sweeps)
+    return done.overrides
+
+
+def _check_folders(done: "Checked", sweeps: bool) -> None:
+    """What the jobs read must be there, and what they write must be writable."""
     from omegaconf import OmegaConf
 
-    own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    return {str(k): v for k, v in OmegaConf.to_container(own, resolve=True).items()}  # type: ignore[union-attr]
+    from imgcls import runs
+    from imgcls.tasks import evaluate
 
-
-def _check(arguments: list[str]) -> None:
-    """Stop with all mistakes at once, before anything is loaded or written."""
-    from hydra._internal.utils import get_args_parser
-
-    from imgcls import command, runs
-
-    options = get_args_parser().parse_args(arguments)
     try:
-        config, problems = command.check(options.overrides, options.config_dir)
-        if problems:
-            _fail(problems, 2)
-        if config["run"]:
-            runs.Run.existing(config["run"])
-        runs.writable(Path(config["output"]) if options.multirun else runs.folder(config))
+        for job in done.jobs:
+            if job["run"]:
+                run = runs.Run.existing(job["run"], job["output"])
+                evaluate.settings_of(run, job, [line.split("=")[0].lstrip("+~") for line in done.overrides])
+        assert done.first is not None  # there are no problems
+        sweeps |= str(OmegaConf.select(done.first, "hydra.mode")) == "RunMode.MULTIRUN"
+        runs.writable(Path(OmegaConf.select(done.first, f"hydra.{'sweep' if sweeps else 'run'}.dir")))
     except ImgclsError as error:
         _fail([str(error)], error.exit_code)
 
 
-def _fail(messages: list[str], code: int) -> None:
-    for message in messages:
+def _fail(messages: list[str], code: int) -> NoReturn:
+    for message in dict.fromkeys(messages):
         print(f"imgcls: error: {message}", file=sys.stderr)
     sys.exit(code)
 
@@ -105,9 +108,8 @@ def _fail(messages: list[str], code: int) -> None:
 def _hydra_main() -> None:
     import hydra
 
-    from imgcls.command import conf_folder
+    from imgcls.help import conf_folder
 
-    os.environ.setdefault("HYDRA_FULL_ERROR", "0")
     hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(_task)()
 
 
@@ -116,21 +118,16 @@ def _task(config: Any) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from imgcls.composing import plain
+
     job = HydraConfig.get()
-    settings, folder = _plain(config), Path(job.runtime.output_dir)
+    settings, folder = plain(config), Path(job.runtime.output_dir)
     typed = [override.split("=")[0].lstrip("+~") for override in job.overrides.task]
     try:
+        _refuse(settings)
         return import_module(f"imgcls.tasks.{settings['task']}").main(settings, folder, typed)
-    except ImgclsError as error:
-        message, code = str(error), error.exit_code
-    except MemoryError:
-        message, code = "out of memory. Lower batch_size, or raise accumulate.", ResourceError.exit_code
     except Exception as error:
-        what = (str(error).splitlines() or [""])[0]
-        message, code = f"{type(error).__name__}: {what} (traceback in {folder / 'imgcls.log'}).", 1
-        _log_traceback()
-        if settings["debug"]:
-            traceback.print_exc()
+        message, code = _answer(error, settings["debug"])
     print(f"imgcls: error: {message}", file=sys.stderr)
     if job.mode != RunMode.MULTIRUN:
         sys.exit(code)
@@ -138,12 +135,36 @@ def _task(config: Any) -> float | None:
     return None
 
 
-def _log_traceback() -> None:
-    """Into the log file only: the terminal gets one line, unless a debug= asks for all."""
+def _refuse(settings: dict[str, Any]) -> None:
+    """The check of last resort: a search plugin draws its values when all else has been checked."""
+    from imgcls import rules
+
+    if wrong := rules.problems(settings) or rules.conflicts(settings):
+        raise ConfigError(" ".join(wrong))
+
+
+def _answer(error: Exception, debug: str | None) -> tuple[str, int]:
+    """(line to print, exit code); the traceback of the unexpected goes into the log."""
+    if isinstance(error, ImgclsError):
+        return str(error), error.exit_code
+    if "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):  # torch's own two
+        error = MemoryError()
+    if isinstance(error, MemoryError):
+        return "out of memory. Lower batch_size, or raise accumulate.", ResourceError.exit_code
+    log = _log_traceback()
+    if debug or not log:
+        traceback.print_exc()
+    what = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {what} (traceback {f'in {log}' if log else 'above'}).", 1
+
+
+def _log_traceback() -> str | None:
+    """Into the log file only: the terminal gets one line, unless a debug= asks for all. Returns the file."""
     record = logging.LogRecord("imgcls", logging.ERROR, __file__, 0, "failed", None, sys.exc_info())
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.emit(record)
+    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    for handler in files:
+        handler.handle(record)
+    return files[0].baseFilename if files else None
 
 
 if __name__ == "__main__":

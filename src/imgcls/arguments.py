@@ -1,4 +1,4 @@
-"""What was typed: flags on one side, overrides in Hydra's spelling on the other. Text only; imports no Hydra."""
+"""What was typed: flags on one side, overrides in Hydra's spelling on the other. Only text: no Hydra here."""
 
 import argparse
 import difflib
@@ -14,7 +14,7 @@ ALIASES = {"lr": "optimizer.lr"}
 # Their values are text, whatever they look like. Hydra's grammar would stop at '=', spaces and umlauts, split
 # at commas, and make the number 7 of 007.
 PATHS = ("run", "source", "output", "dataset.root", "hydra.run.dir", "hydra.sweep.dir")
-TEXTS = ("name", *PATHS)
+TEXTS = ("name", "freeze", *PATHS)
 
 SWITCH: dict[str, Any] = {"action": "store_true"}
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -41,6 +41,7 @@ FLAGS = [name for names in (*COMMANDS, *OPTIONS) for name in names]
 class Typed:
     """A command line, taken apart."""
 
+    words: list[str]
     options: argparse.Namespace
     flags: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
@@ -50,6 +51,11 @@ class Typed:
     def sweeps(self) -> bool:
         """Whether values separated by commas are the values of a sweep."""
         return self.options.multirun or "hydra.mode=MULTIRUN" in self.overrides
+
+    @property
+    def for_hydra(self) -> bool:
+        """True for what Hydra answers without the configuration."""
+        return bool(self.options.hydra_help or self.options.shell_completion)
 
     @property
     def shows(self) -> bool:
@@ -82,15 +88,16 @@ def read(arguments: Sequence[str]) -> Typed:
     except ConfigError as error:
         nothing = parser.parse_args([])
         nothing.help = bool({"-h", "--help"} & set(words))
-        return Typed(nothing, problems=[str(error)])
+        return Typed(words, nothing, problems=[str(error)])
     # Apart, because Hydra's own parser loses the overrides behind a flag in the middle.
     flags = [w for w in words if w not in (*options.overrides, *unknown)]
-    typed = Typed(options, flags, options.overrides, [_unknown(flag) for flag in unknown])
+    typed = Typed(words, options, flags, options.overrides, [_unknown(flag) for flag in unknown])
     typed.overrides = [normalise(w, typed.sweeps) for w in options.overrides]
     if options.resolve and not options.cfg:
         typed.problems.append("--resolve shows a configuration. Write --cfg job --resolve.")
     if options.config_dir and not Path(options.config_dir).is_dir():
         typed.problems.append(f"--config-dir {options.config_dir} is not a folder. Check its spelling.")
+        options.config_dir = None
     return typed
 
 
@@ -111,9 +118,11 @@ def _unknown(flag: str) -> str:
 def normalise(word: str, sweeps: bool = False) -> str:
     """An override as Hydra wants it: short names in full, text in quotes."""
     key, equals, value = word.partition("=")
+    if not equals:
+        return word
     full = ALIASES.get(key, key)
-    if not equals or full not in TEXTS or value.startswith(("'", '"', "choice(")):
-        return full + equals + value
+    if full not in TEXTS or value.startswith(("'", '"', "choice(")):
+        return f"{full}={value}"
     values = value.split(",") if sweeps else [value]
     return f"{full}={','.join(_text(v, full in PATHS) for v in values)}"
 

@@ -22,6 +22,8 @@ from imgcls.data.datamodule import ImageData
 from imgcls.data.prepare import Prepare
 from imgcls.errors import CheckpointError, ConfigError
 from imgcls.lean import NoProfiler, slim
+from imgcls.models.freeze import freeze
+from imgcls.models.init import initialise
 from imgcls.optim import decay
 from imgcls.progress import ProgressBar
 from imgcls.runs import Run
@@ -53,7 +55,8 @@ def call(config: Config, **facts: Any) -> Any:
 def data(config: Config, dataset: Config | None = None) -> ImageData:
     """The images of a configuration, or of another dataset under it."""
     options = dict(dataset or config["dataset"])
-    source = locate(options["_target_"])(root=options["root"], download=options["download"])
+    target = locate(options["_target_"])
+    source = target(**{key: options[key] for key in signature(target).parameters if key in options})
     names = ("val_fraction", "limit", "overfit", "resident", "num_workers")
     return ImageData(
         source,
@@ -114,6 +117,8 @@ def _assemble(config: Config, prepare: Prepare, domain: Domain, steps: int = 1) 
     network = call(
         config["model"], num_classes=len(domain.classes), in_channels=domain.channels, image_size=domain.size
     )
+    initialise(network, **{k: v for k, v in config["init"].items() if k != "name"})
+    frozen = freeze(network, config["freeze"])
     if config["trainer"]["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
     if config["trainer"]["compile"]:
@@ -130,6 +135,7 @@ def _assemble(config: Config, prepare: Prepare, domain: Domain, steps: int = 1) 
         parts=config["accumulate"],
         clip=config["clip"],
         seed=config["seed"],
+        frozen=frozen,
     )
 
 

@@ -1,6 +1,7 @@
 """The one LightningModule: any network, one training step, exact scores."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from imgcls.data.loader import Batch
 from imgcls.data.prepare import Prepare
 from imgcls.errors import DivergedError
 from imgcls.lean import LeanEpochLoop
+from imgcls.models.freeze import hold
 from imgcls.optim import schedules
 from imgcls.scores import Scores
 
@@ -46,6 +48,7 @@ class Classifier(LightningModule):
         parts: how many a batch is computed in.
         clip: largest gradient norm, or None.
         seed: of every random draw.
+        frozen: modules that stay in eval mode.
     """
 
     def __init__(
@@ -61,11 +64,13 @@ class Classifier(LightningModule):
         parts: int = 1,
         clip: float | None = None,
         seed: int = 0,
+        frozen: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
         self.network, self.prepare, self.augment, self.domain = network, prepare, augment, domain
         self.make_optimizer, self.schedule = optimizer, schedule
         self.parts, self.clip, self.seed = parts, clip, seed
+        self.frozen = tuple(frozen)  # in a tuple, which hides them from nn.Module: they are in the network
         self.factor = schedules.factor(schedule, steps)
         self.automatic_optimization = False  # Lightning's own closures cost 0.2 ms a step
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
@@ -79,6 +84,12 @@ class Classifier(LightningModule):
     def on_train_start(self) -> None:
         """Without gradient scaling or other ranks there is nothing between us and the optimizer."""
         self.direct = isinstance(self.trainer.fit_loop.epoch_loop, LeanEpochLoop)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """As every module's, but what is frozen stays in eval mode."""
+        super().train(mode)
+        hold(self.frozen)
+        return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (N, C, H, W) → logits (N, classes)."""
@@ -94,12 +105,11 @@ class Classifier(LightningModule):
         assert isinstance(optimizer, LightningOptimizer)
         self._set_rate(optimizer)
         images, labels = self.augment(batch[0]), batch[1]
-        for some, their in zip(images.tensor_split(self.parts), labels.tensor_split(self.parts), strict=True):
+        parts = min(self.parts, len(labels))
+        for some, their in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
             # A part counts by its share of the images, so that parts add up to the batch's mean.
             loss = self._loss(some, their)
-            self._backward(loss if self.parts == 1 else loss * (len(their) / len(labels)))
-        if self.clip:
-            self.clip_gradients(optimizer.optimizer, self.clip)
+            self._backward(loss if parts == 1 else loss * (len(their) / len(labels)))
         self._step(optimizer)
 
     def _backward(self, loss: torch.Tensor) -> None:
@@ -110,11 +120,17 @@ class Classifier(LightningModule):
         if self.direct:
             progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
             progress.increment_ready()
+            self.on_before_optimizer_step(optimizer.optimizer)
             optimizer.optimizer.step()
             progress.increment_completed()
         else:
             optimizer.step()
         optimizer.optimizer.zero_grad()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip; where gradients are scaled, Lightning has unscaled them by now."""
+        if self.clip:
+            self.clip_gradients(optimizer, self.clip)
 
     def _set_rate(self, optimizer: LightningOptimizer) -> None:
         """The learning rate is a function of the step: no scheduler's state needs to survive."""
@@ -128,10 +144,21 @@ class Classifier(LightningModule):
         x, targets = self.prepare(images), labels
         if self.augment.mixes:
             x, targets = self.augment.mix(x, labels, len(self.domain.classes))
-        logits = self.network(x).float()
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.augment.label_smoothing)
+        logits, loss = self._objective(self.network(x), targets)
         self._count(loss.detach(), logits.detach(), labels)
         return loss
+
+    def _objective(self, outputs: Any, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(logits, loss): with auxiliary heads and a penalty where the network has them (googlenet, vgg)."""
+        smoothing = self.augment.label_smoothing
+        outputs, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, [])
+        logits = outputs.float()
+        loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        for more, weight in auxiliary:
+            loss = loss + weight * F.cross_entropy(more.float(), targets, label_smoothing=smoothing)
+        if hasattr(self.network, "penalty"):
+            loss = loss + self.network.penalty()  # type: ignore[operator]
+        return logits, loss
 
     def _count(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Add to the epoch's sums without waiting for the device."""
@@ -142,6 +169,8 @@ class Classifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Close the epoch's training scores and move a plateau schedule."""
         self.check_finite()
+        if not all(torch.isfinite(p).all() for p in self.network.parameters()):
+            raise self.diverged()  # the last step's, which no loss has shown yet
         loss, right, count = self.seen.tolist()
         self._put({"train/loss": loss / count, "train/acc": right / count})
         self.seen.zero_()
@@ -160,7 +189,13 @@ class Classifier(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Close the hold-out's scores."""
         scores = self.scores.brief()
+        self.scores.reset()
+        if not math.isfinite(scores["loss"]):
+            raise self.diverged()
         self._put({"val/loss": scores["loss"], "val/acc": scores["acc"]})
+
+    def on_test_start(self) -> None:
+        """Count from zero."""
         self.scores.reset()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -190,11 +225,15 @@ class Classifier(LightningModule):
     def check_finite(self) -> None:
         """Raise DivergedError if the epoch's loss so far is not a number: nothing good can follow."""
         if not torch.isfinite(self.seen[0]):
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            raise DivergedError(
-                f"the loss is not finite in epoch {self.current_epoch + 1}, at step {self.global_step} "
-                f"(lr {rate:.3g}). Lower optimizer.lr, or set clip=1."
-            )
+            raise self.diverged()
+
+    def diverged(self) -> DivergedError:
+        """What to say then: where, and what to change."""
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        return DivergedError(
+            f"the loss is not finite in epoch {self.current_epoch + 1}, at step {self.global_step} "
+            f"(lr {rate:.3g}). Lower optimizer.lr, or set clip=1."
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is ours: the domain, the epoch's sums, the plateau."""

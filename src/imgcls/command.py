@@ -1,189 +1,169 @@
-"""The command line before Hydra sees it: accepted spellings, and every mistake answered in one line.
+"""What is wrong with a command, before Hydra runs it: every mistake in one line, all of them at once.
 
-Nothing here imports torch: a typo is answered in a second.
+Hydra composes here as it will later; nothing imports torch, so that a typo is answered in half a second.
 """
 
-import difflib
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra import initialize_config_dir
+from omegaconf import DictConfig
 
-from imgcls import help as help_page
-from imgcls import rules, runs
+from imgcls import names, overrides, rules
+from imgcls.arguments import ALIASES, normalise
+from imgcls.composing import LOCAL, Conf, hydra_keys, own_place, plain, replaced
 from imgcls.errors import ConfigError
+from imgcls.help import conf_folder
+from imgcls.kinds import spelt
+from imgcls.naming import flat
+from imgcls.overrides import Setting
 
-# What users of other tools type, and what it is called here.
-ALIASES = {"lr": "optimizer.lr", "model.optimizer.lr": "optimizer.lr", "max_epochs": "epochs"}
-RENAMED = {
-    "data": "dataset",
-    "data.batch_size": "batch_size",
-    "datamodule": "dataset",
-    "trainer.max_epochs": "epochs",
-    "scheduler": "schedule",
-    "ckpt_path": "run",
-    "callbacks.early_stopping.patience": "early_stopping.patience",
-}
-# Values that are paths: quoted for the user, because Hydra's grammar stops at '=', spaces and umlauts.
-PATHS = ("run", "source", "dataset.root", "output", "hydra.run.dir")
+MOST_JOBS = 2000  # of a larger sweep; each job is checked again when it starts
 
 
-def conf_folder() -> Path:
-    """The configurations: packed into the wheel, or beside src/ in a checkout."""
-    packed = Path(__file__).parent / "conf"
-    return packed if packed.is_dir() else Path(__file__).parents[2] / "conf"
+@dataclass
+class Checked:
+    """What came of a command: overrides that Hydra takes, a configuration for each job, and complaints."""
+
+    overrides: list[str] = field(default_factory=list)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    first: DictConfig | None = None  # of the first job, with Hydra's own part
+    problems: list[str] = field(default_factory=list)
 
 
-def _quoted(value: str) -> str:
-    bare = not value or value[0] in "'\"$[{" or value.startswith("choice(")
-    return value if bare else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def check(typed: Sequence[str], config_dir: str | None = None) -> tuple[dict[str, Any], list[str]]:
+    """(configuration, problems) of the overrides of a single job."""
+    done = examine([normalise(text) for text in typed], config_dir=config_dir)
+    config = done.jobs[0] if done.jobs else {}
+    return config, done.problems or rules.conflicts(config)
 
 
-def normalise(argument: str) -> str:
-    """One argument as Hydra wants it: `--key=value` and `+group=x` pass, paths are quoted, aliases named."""
-    if argument.startswith("--") and "=" in argument and not argument.startswith(("--config", "--hydra")):
-        argument = argument[2:]  # as W&B's sweep agent writes it
-    key, equals, value = argument.partition("=")
-    if not equals or argument.startswith("-"):
-        return argument
-    if key in ("+experiment", "+debug"):
-        key = key[1:]
-    key = ALIASES.get(key, key)
-    return f"{key}={_quoted(value) if key in PATHS else value}"
-
-
-def _near(word: str, known: Iterable[str]) -> list[str]:
-    """The nearest known names, also where only the last part of a dotted key was typed."""
-    known = sorted(known)
-    same_end = [k for k in known if k.endswith("." + word.rsplit(".", 1)[-1])]
-    return list(dict.fromkeys(same_end[:3] + difflib.get_close_matches(word, known, 3, 0.6)))[:3]
-
-
-def _values(override: Override) -> list[Any]:
-    """The values an override stands for: one, or those of a sweep."""
-    value = override.value()
-    if isinstance(value, ChoiceSweep):
-        return [_plain(v) for v in value.list]
-    return [] if override.is_sweep_override() else [_plain(value)]
-
-
-def _plain(value: Any) -> Any:
-    """A parsed value without Hydra's quoting."""
-    return getattr(value, "text", value) if type(value).__name__ == "QuotedString" else value
-
-
-class Checker:
-    """Finds all that is wrong with a list of overrides, without running anything."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self.groups = help_page.options(list(folders))
-        self.problems: list[str] = []
-
-    def check(self, arguments: list[str]) -> dict[str, Any]:
-        """The composed configuration (of a sweep: with first values); problems gather in `problems`."""
-        overrides = self._parse(arguments)
-        good_groups = [o for o in overrides if self._is_group(o) and self._check_group(o)]
-        base = self._compose([self._first(o) for o in good_groups])
-        others = [o for o in overrides if not self._is_group(o)]
-        good = [o for o in others if self._check_key(o, base)]
-        config = self._compose([self._first(o) for o in good_groups + good])
-        self._check_values(good, runs.flat(base), config)
-        return config
-
-    def _parse(self, arguments: list[str]) -> list[Override]:
-        parser, parsed = OverridesParser.create(), []
-        for argument in arguments:
-            try:
-                parsed += parser.parse_overrides([argument])
-            except HydraException:
-                hint = "Write KEY=VALUE, and quote values with special characters: 'KEY=\"a b\"'."
-                self.problems.append(f"cannot read {argument!r}. {hint}")
-        return parsed
-
-    def _is_group(self, override: Override) -> bool:
-        return override.key_or_group in self.groups or override.key_or_group.startswith("hydra/")
-
-    @staticmethod
-    def _first(override: Override) -> str:
-        """The override with a sweep replaced by its first value, so that it composes."""
-        if not override.is_sweep_override():
-            return str(override.input_line)
-        value = override.value()
-        first = (
-            value.list[0] if isinstance(value, ChoiceSweep) else next(iter(override.sweep_string_iterator()))
-        )
-        text = first if isinstance(first, str) else Override._get_value_element_as_str(first)
-        return f"{override.get_key_element()}={text}"
-
-    def _check_group(self, override: Override) -> bool:
-        group = override.key_or_group
-        if group.startswith("hydra/") or override.type == OverrideType.DEL:
-            return True
-        names = [n for value in _values(override) for n in (value if isinstance(value, list) else [value])]
-        wrong = [n for n in names if n is not None and n not in self.groups[group]]
-        for name in wrong:
-            choices = ", ".join(_near(str(name), self.groups[group]) or self.groups[group])
-            self.problems.append(f"{group}={name} is not known. Choose from: {choices}.")
-        return not wrong
-
-    def _check_key(self, override: Override, base: dict[str, Any]) -> bool:
-        key = override.key_or_group
-        if key.split(".")[0] == "hydra":
-            return True
-        if OmegaConf.select(OmegaConf.create(base), key, default=...) is not ...:
-            if override.type == OverrideType.ADD:  # a plus before a key that exists is harmless
-                override.type, override.input_line = OverrideType.CHANGE, str(override.input_line).lstrip("+")
-            return True
-        known = [*runs.flat(base), *self.groups]
-        near = [RENAMED[key]] if key in RENAMED else _near(key, known)
-        hint = f"Did you mean {' or '.join(near)}?" if near else "--cfg job lists all keys."
-        self.problems.append(f"unknown key {key}={override.get_value_element_as_str()}. {hint}")
-        return False
-
-    def _check_values(
-        self, overrides: list[Override], defaults: dict[str, Any], config: dict[str, Any]
-    ) -> None:
-        typed = {o.key_or_group: _values(o) for o in overrides}
-        values = {key: typed.get(key, [value]) for key, value in runs.flat(config).items()}
-        found = [rules.problem(k, v, defaults.get(k)) for k, vs in values.items() for v in vs]
-        self.problems += [problem for problem in found if problem]
-        if config.get("name"):
-            try:
-                runs.check_name(str(config["name"]))
-            except ConfigError as error:
-                self.problems.append(str(error))
-        if not self.problems:
-            self.problems += rules.conflicts(config)
-
-    def _compose(self, arguments: list[str]) -> dict[str, Any]:
-        return compose_plain(arguments)
-
-
-def compose_plain(arguments: list[str]) -> dict[str, Any]:
-    """The configuration as plain values. Raises ConfigError with one line where Hydra has many."""
-    try:
-        config = OmegaConf.to_container(compose("config", overrides=arguments), resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(" ".join(str(error).split("\n")[0].split()) + " See --help.") from error
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
-
-
-def check(arguments: list[str], config_dir: str | None = None) -> tuple[dict[str, Any], list[str]]:
-    """(configuration, problems) of a list of overrides."""
-    folders = [conf_folder()] + ([Path(config_dir)] if config_dir else [])
-    extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
-    with initialize_config_dir(str(folders[0]), version_base="1.3", job_name="imgcls"):
-        checker = Checker(folders)
+def examine(typed: Sequence[str], sweeps: bool = False, config_dir: str | None = None) -> Checked:
+    """Compose what was typed, and find all that is wrong with its names and values."""
+    done = Checked()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="imgcls"):
         try:
-            return checker.check([*extra, *arguments]), checker.problems
+            places = [text for text in typed if text.startswith("hydra.searchpath=")]
+            if config_dir:
+                places = [own_place(Path(config_dir))]
+                done.problems += _hidden(Path(config_dir))
+            _Examiner(done, Conf(places)).examine(typed, sweeps)
         except ConfigError as error:
-            logging.getLogger(__name__).debug("composition failed", exc_info=True)
-            return {}, checker.problems or [str(error)]
+            done.problems.append(str(error))
+    done.problems = list(dict.fromkeys(done.problems))
+    return done
+
+
+def _hidden(own: Path) -> list[str]:
+    """Files that Hydra would pass over without a word: it looks into conf/ first."""
+    files = {path: path.relative_to(own) for path in sorted(own.glob("*/**/*.yaml"))}
+    hidden = {path: file for path, file in files.items() if (conf_folder() / file).exists()}
+    return [f"{path} is hidden by conf/{file}. Give it another name." for path, file in hidden.items()]
+
+
+def _is_in(defaults: Mapping[str, Any], key: str) -> bool:
+    """Whether a setting is there; a file's `{}` is for any."""
+    return key in defaults or any(key.startswith(f"{k}.") for k, value in defaults.items() if value == {})
+
+
+class _Examiner:
+    """Goes step by step, so that one mistake does not hide the others."""
+
+    def __init__(self, done: Checked, conf: Conf) -> None:
+        self.done, self.conf = done, conf
+
+    def examine(self, typed: Sequence[str], sweeps: bool) -> None:
+        """Fill `done`."""
+        settings = [setting for text in typed if (setting := self._read(text, sweeps))]
+        groups = [s for s in settings if s.key in self.conf.usual or self.conf.options(s.key)]
+        keys = [s for s in settings if s not in groups]
+        choices = [lines for s in groups if (lines := self._choices(s))]
+        for chosen in product(*choices):
+            self._examine_jobs(chosen, keys)
+        joined = [",".join([first, *(line.partition("=")[2] for line in more)]) for first, *more in choices]
+        self.done.overrides = joined + self.done.overrides
+
+    def _read(self, text: str, sweeps: bool) -> Setting | None:
+        try:
+            return overrides.read(text, sweeps, self.conf.options)
+        except ConfigError as error:
+            # `imgcls train resnet18` is clear enough to say how to write it
+            groups = [group for group in self.conf.usual if self.conf.has(group, text)]
+            groups += ["task"] if text in rules.TASKS else []
+            hint = f"cannot read {text!r}. Write {groups[0]}={text}." if groups else str(error)
+            self.done.problems.append(hint)
+            return None
+
+    def _choices(self, setting: Setting) -> list[str]:
+        """The overrides, one for each value, that choose a group's options; none if one is not known."""
+        group, optional = setting.key, self.conf.optional(setting.key)
+        if optional and setting.values == [None]:
+            return [f"~{group}"]
+        wrong: list[str] = []
+        for value, word in zip(setting.values, setting.words, strict=True):
+            one = value if isinstance(value, str) else word
+            several = map(str, value) if optional and isinstance(value, list) else [one]
+            wrong += [option for option in several if not self.conf.has(group, option)]
+        known = self.conf.options(group)
+        for option in wrong:
+            near = ", ".join(names.near(option, known, 0.6) or known) or f"nothing, there is no {group} yet"
+            self.done.problems.append(f"{group}={option} is not known. Choose from: {near}.")
+        return [] if wrong else [self.conf.choose(group, word) for word in setting.words]
+
+    def _examine_jobs(self, chosen: Sequence[str], keys: list[Setting]) -> None:
+        """All jobs that one choice of options has."""
+        try:
+            config = self.conf.compose(chosen) if chosen else self.conf.default
+            defaults, settings = self.conf.defaults(config), flat(plain(config))
+        except ConfigError as error:
+            raise ConfigError(": ".join([*chosen, str(error)])) from error
+        for key, value in settings.items():
+            if not _is_in(defaults, key):  # an experiment's misspelling, which Hydra lets pass
+                self._unknown(key, spelt(value), defaults, self.conf.free(config))
+        good = [s for s in keys if self._is_known(s, defaults, config)]
+        self._check_intervals(good, config.hydra.runtime.choices["hydra/sweeper"])
+        there = (*defaults, *hydra_keys(config))
+        self.done.overrides = [
+            s.line(force=s.key not in there or isinstance(s.values[0], dict)) for s in good
+        ]
+        for values in islice(product(*([(s.key, value) for value in s.values] for s in good)), MOST_JOBS):
+            job = replaced(config, values)
+            self.done.first = self.done.first or job
+            self.done.jobs.append(plain(job))
+            self.done.problems += rules.problems(self.done.jobs[-1], defaults)
+
+    def _is_known(self, setting: Setting, defaults: Mapping[str, Any], config: DictConfig) -> bool:
+        """Whether all that a setting sets is there to be set."""
+        before = len(self.done.problems)
+        group, _, last = setting.key.rpartition(".")
+        if setting.of_hydra:
+            if not self.conf.takes(config, setting.key):
+                self._unknown(setting.key, setting.typed, hydra_keys(config))
+        elif last == "name" and group in self.conf.usual:
+            self.done.problems.append(f"{setting.key}={setting.typed} names no option. Write {group}=OPTION.")
+        else:
+            for value, word in zip(setting.values, setting.words, strict=True):
+                for key, part in flat({setting.key: value}).items():
+                    if not _is_in(defaults, key):
+                        self._unknown(key, word if key == setting.key else spelt(part), defaults)
+        return len(self.done.problems) == before
+
+    def _check_intervals(self, settings: list[Setting], sweeper: str) -> None:
+        for setting in settings:
+            if setting.typed.startswith("interval(") and sweeper == "basic":
+                one = f"{setting.key}={setting.typed} is for a search plugin."
+                self.done.problems.append(f"{one} Name the values: {setting.key}={','.join(setting.words)}.")
+
+    def _unknown(
+        self, key: str, word: str, known: Iterable[str], free: Mapping[str, str] | None = None
+    ) -> None:
+        """Complain about a key that was typed, or that stands in one of the files that may set anything."""
+        groups = [group for group in self.conf.usual if group != LOCAL]
+        hint = names.advice(key, word, [*known, *groups, *ALIASES])
+        if key.split(".")[0] in (free or {}):
+            hint = "Begin its file with '# @package _global_'."
+        where = "".join(f"{group}={option}: " for group, option in (free or {}).items())
+        self.done.problems.append(f"{where}unknown key {key}={word}. {hint}")

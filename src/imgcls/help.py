@@ -1,5 +1,6 @@
 """The help page: tasks, groups with their choices, examples. Reads conf/ as text, so that it is instant."""
 
+import re
 from pathlib import Path
 
 PAGE = """\
@@ -34,30 +35,43 @@ Hydra's own options: --hydra-help.
 """
 
 
+def conf_folder() -> Path:
+    """The configurations: packed into the wheel, or beside src/ in a checkout."""
+    packed = Path(__file__).parent / "conf"
+    return packed if packed.is_dir() else Path(__file__).parents[2] / "conf"
+
+
 def _first_comment(path: Path) -> str:
     """What a file says of itself: its first comment that is not a Hydra header."""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("#") and "@package" not in line:
             return line.lstrip("# ").strip()
     return ""
 
 
+def _order(path: Path) -> list[str]:
+    """resnet20 before resnet110."""
+    return [part.zfill(9) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+
+
 def options(folders: list[Path]) -> dict[str, dict[str, str]]:
-    """{group: {choice: what it says of itself}} of all config folders."""
+    """{group: {option: what it says of itself}} of all config folders."""
     groups: dict[str, dict[str, str]] = {}
     for folder in folders:
-        for path in sorted(folder.glob("*/*.yaml")):
-            if not path.name.startswith("_"):
-                groups.setdefault(path.parent.name, {})[path.stem] = _first_comment(path)
-    return groups
+        for path in sorted(folder.glob("*/**/*.yaml"), key=_order):
+            group, *rest = path.relative_to(folder).with_suffix("").parts
+            if not path.name.startswith("_") and group != "local":
+                groups.setdefault(group, {})["/".join(rest)] = _first_comment(path)
+    return dict(sorted(groups.items()))
 
 
 def _group(name: str, choices: dict[str, str]) -> str:
-    rows = [f"    {choice:<14}{text}" for choice, text in choices.items()]
+    width = max(14, *(len(choice) + 1 for choice in choices))
+    rows = [f"    {choice:<{width}}{text}".rstrip() for choice, text in choices.items()]
     return "\n".join([f"  {name}=", *rows])
 
 
-def page(version: str, folders: list[Path]) -> str:
-    """The whole help text."""
-    groups = options(folders)
+def page(version: str, config_dir: str | None = None) -> str:
+    """The whole help text, with the groups of a folder of the user's own."""
+    groups = options([conf_folder(), *([Path(config_dir)] if config_dir else [])])
     return PAGE.format(version=version, groups="\n".join(_group(*item) for item in groups.items()))

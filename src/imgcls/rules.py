@@ -1,4 +1,4 @@
-"""What settings may be: ranges and choices by key, and what cannot run together. Checked before torch loads."""
+"""What settings may be, by key, and which cannot run together. Checked before torch loads."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -7,9 +7,10 @@ from typing import Any
 from imgcls.data.facts import FACTS
 from imgcls.kinds import Choice, Kind, Number, Numbers, Text, like, spelt
 from imgcls.names import missing_object
-from imgcls.runs import flat
+from imgcls.naming import flat
 
 TASKS = ("train", "evaluate", "predict")
+USE_RUNS = ("evaluate", "predict")  # tasks that use a finished run
 MONITORS = ("train/loss", "train/acc", "val/loss", "val/acc")
 COUNT, SHARE = Number(1, whole=True), Number(0, 1, below=True)
 NAME = "a folder name (letters, digits, '.', '_', '-')", r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -23,6 +24,7 @@ RULES: dict[str, Kind] = {
     "clip": Number(0, above=True, null=True),
     "ema": Number(0, 1, above=True, below=True, null=True),
     "select": Choice(("best", "last")),
+    "freeze": Text("none, backbone, all_but=NAME,NAME or until=NAME", "none|backbone|(all_but|until)=.+"),
     "early_stopping.patience": Number(1, whole=True, null=True),
     "early_stopping.monitor": Choice(MONITORS),
     "early_stopping.min_delta": Number(0),
@@ -75,7 +77,19 @@ RULES: dict[str, Kind] = {
     "augmentation.mixup": Number(0),
     "augmentation.cutmix": Number(0),
     "augmentation.label_smoothing": SHARE,
+    "init.conv": Choice(("default", "xavier", "he")),
+    "init.linear": Choice(("default", "xavier", "he")),
+    "init.bias": Choice(("default", "zero")),
     "model.width": COUNT,
+    "model.growth_rate": COUNT,
+    "model.widths": Numbers(COUNT),
+    "model.kernels": Numbers(COUNT),
+    "model.kernel": Choice((3, 5)),
+    "model.fc": Numbers(COUNT),
+    "model.fc_l2": Number(0),
+    "model.head": Choice(("flatten", "adaptive", "average")),
+    "model.ceil_pools": Choice((None, True, False)),
+    "model.pretrained": Text("true, false or the name of weights", flag=True),
     "model.dropout": SHARE,
     "model.padding": Choice(("valid", "same")),
     "model.shortcut": Choice(("identity", "projection")),
@@ -86,8 +100,10 @@ RULES: dict[str, Kind] = {
 # What the code reads of a group, whatever option is chosen; the rest belongs to the option.
 NEEDED = {
     "model": "name _target_",
-    "dataset": "name _target_ root download val_fraction normalize channels resident num_workers limit overfit",
+    "dataset": "name _target_ root download val_fraction normalize channels resident num_workers limit"
+    " overfit",
     "augmentation": "name",
+    "init": "name",
     "scaling": "name factor size interpolation",
     "optimizer": "name _target_ lr weight_decay decay_all",
     "schedule": "name",
@@ -117,13 +133,14 @@ def problem(key: str, value: object, default: object = None) -> str | None:
 
 
 def problems(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> list[str]:
-    """One line for each setting that is missing or wrong; `defaults` by dotted key, as the files have them."""
-    found = [problem(key, value, (defaults or {}).get(key)) for key, value in flat(config).items()]
-    for group, names in NEEDED.items():
-        lacks = [name for name in names.split() if name not in config[group]]
+    """One line for each setting that is missing or wrong; `defaults` are what stands in the files, by key."""
+    values, defaults = flat(config), defaults or {}
+    found = [problem(key, value, defaults.get(key)) for key, value in values.items()]
+    for group, needed in NEEDED.items():
+        lacks = ", ".join(name for name in needed.split() if name not in config[group])
         if lacks:
             option = config[group].get("name", "…")
-            found.append(f"{group}={option} lacks {', '.join(lacks)}. Add what conf/{group}/ has to its file.")
+            found.append(f"{group}={option} lacks {lacks}. Add to its file what those in conf/{group}/ have.")
     return [line for line in found if line]
 
 
@@ -142,7 +159,8 @@ def _parts(config: Mapping[str, Any]) -> Iterator[str]:
         held = math.floor(total * data["val_fraction"] + 1e-9)
         yield from _batches(size, total - held)
         if data["val_fraction"] and not held:
-            yield f"dataset.val_fraction={data['val_fraction']} holds out no image of {total}. Use 0, or more."
+            share = f"dataset.val_fraction={data['val_fraction']}"
+            yield f"{share} holds out no image of {total}. Use 0, or more."
     if size % parts:
         fits = max(k for k in range(1, parts) if size % k == 0)
         yield f"accumulate={parts} does not divide batch_size={size}. Use accumulate={fits}."
@@ -153,7 +171,10 @@ def _batches(size: int, images: int) -> Iterator[str]:
     if size > images:
         yield f"batch_size={size} is larger than the training set ({images} images). Use at most {images}."
     elif size > 1 and images % size == 1:
-        fits = [next(s for s in sizes if images % s != 1) for sizes in (range(size, images + 1), range(size, 0, -1))]
+        fits = [
+            next(s for s in sizes if images % s != 1)
+            for sizes in (range(size, images + 1), range(size, 0, -1))
+        ]
         yield (
             f"batch_size={size} leaves a last batch of one image ({images} images), which batch norm "
             f"cannot use. Use batch_size={fits[0]} or {fits[1]}."
@@ -191,9 +212,9 @@ def _sizes(config: Mapping[str, Any]) -> Iterator[str]:
 def _tasks(config: Mapping[str, Any]) -> Iterator[str]:
     """What each task needs and has no use for."""
     task = config["task"]
-    if task == "train" and config["run"]:
+    if config["run"] and task not in USE_RUNS:
         yield f"run={config['run']} is for other tasks. Add task=evaluate or task=predict, or leave it out."
-    if task != "train" and not config["run"]:
+    if task in USE_RUNS and not config["run"]:
         yield f"task={task} needs the folder of a run. Add run=outputs/NAME."
     if task == "predict" and not config["source"]:
         yield "task=predict needs images. Add source=PATH (an image, a folder or a glob)."

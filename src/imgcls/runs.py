@@ -1,82 +1,30 @@
-"""What a run folder holds, how it is named, written and read. Imports nothing heavy.
-
-A run is named by its configuration: the hash covers everything that can change the numbers, and nothing
-else, so that the same command always finds the same folder, to continue in it or to show its result.
-"""
+"""What a run folder holds, how it is written and read: one place. Imports nothing heavy."""
 
 import csv
-import hashlib
+import difflib
 import json
 import os
-import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from imgcls.errors import CheckpointError, ConfigError, ResourceError
+from imgcls.errors import CheckpointError, ResourceError
+from imgcls.naming import home, numbers
 
-# Settings that cannot change a number: where things lie, how they are shown and loaded, what options are called.
-# (schedule.name is more than that: code goes by it.)
-NOT_NUMBERS = {
-    *("task", "name", "output", "restart", "run", "source", "fit", "progress", "checkpoint_minutes"),
-    *("dataset.root", "dataset.download", "dataset.resident", "dataset.num_workers", "trainer.profiler"),
-    *("augmentation.name", "optimizer.name", "scaling.name", "trainer.name"),
-}
 CONFIG, RESULT, METRICS, LAST, BEST = "config.yaml", "result.json", "metrics.csv", "last.ckpt", "best.ckpt"
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The configuration as {dotted key: value}; lists stay values."""
-    rows: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            rows.update(flat(value, f"{prefix}{key}."))
-        else:
-            rows[f"{prefix}{key}"] = value
-    return rows
-
-
-def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that can change the numbers; 1 and 1.0 are the same setting."""
-    return {key: _exact(value) for key, value in flat(config).items() if key not in NOT_NUMBERS}
-
-
-def _exact(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_exact(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def digest(config: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that name a configuration."""
-    text = json.dumps(numbers(config), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def name(config: Mapping[str, Any]) -> str:
-    """The run folder's name: `<dataset>-<model>-<hash>`, or what the user called it."""
-    if config.get("name"):
-        return str(config["name"])
-    stem = f"{config['dataset']['name']}-{config['model']['name']}-{digest(config)}"
-    return f"debug-{stem}" if config.get("debug") else stem
-
-
-def folder(config: Mapping[str, Any]) -> Path:
-    """Where this configuration's task writes: the run folder, or a room of its own in it."""
-    if config["task"] == "train" or not config.get("run"):
-        return Path(config["output"]) / name(config)
-    return Path(config["run"]) / str(config["task"])
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or none: a reader never meets half of it, whatever happens on the way."""
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def writable(path: Path) -> None:
@@ -84,13 +32,19 @@ def writable(path: Path) -> None:
     probe = path / f".probe-{os.getpid()}"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"\0" * 4096)
-        probe.unlink()
+        try:
+            probe.write_bytes(b"\0" * 4096)  # an empty file fits on a full disk, too
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ResourceError(
-            f"cannot write to {path} ({reason}). Free space or permissions there, or choose output=FOLDER."
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ResourceError:
+    reason = (error.strerror or str(error)).lower()
+    return ResourceError(
+        f"cannot write to {path} ({reason}). Free space or permissions there, or choose output=FOLDER."
+    )
 
 
 class Run:
@@ -104,16 +58,16 @@ class Run:
         return self.path / file
 
     @classmethod
-    def existing(cls, path: str | Path) -> "Run":
+    def existing(cls, path: str | Path, output: str | Path = "outputs") -> "Run":
         """A run folder that someone names; the error lists the nearest ones there are."""
-        run = cls(path)
+        run = cls(home(path))
         if (run / CONFIG).is_file():
             return run
-        if run.path.is_file() and run.path.suffix == ".ckpt":
-            return cls.existing(run.path.parent)
-        near = sorted(p.parent.name for p in run.path.parent.glob(f"*/{CONFIG}"))[:5] if run.path.name else []
-        hint = f"Runs there: {', '.join(near)}." if near else "A run folder holds config.yaml and best.ckpt."
-        raise CheckpointError(f"{path} is not a run folder. {hint}")
+        places = dict.fromkeys((run.path, run.path.parent, Path(output)))
+        there = [str(found.parent) for place in places for found in sorted(place.glob(f"*/{LAST}"))]
+        near = difflib.get_close_matches(str(run.path), there, 5, 0)
+        hint = f"Runs near: {', '.join(near)}." if near else f"A run folder holds {CONFIG} and {BEST}."
+        raise CheckpointError(f"run={path} is not a run folder. {hint}")
 
     @property
     def config(self) -> dict[str, Any]:
@@ -147,16 +101,16 @@ class Run:
         """
         writable(self.path)
         self._hold()
-        if config.get("debug"):
-            self._clear()  # a rehearsal leaves nothing to continue
-        elif config.get("restart"):
-            self._set_aside()
-        elif (self / CONFIG).exists():
-            self._same(config)
-        if not (self / CONFIG).exists():
-            import yaml
+        try:
+            if (self / CONFIG).exists():
+                self._take_over(config)
+            if not (self / CONFIG).exists():
+                import yaml
 
-            write_text(self / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+                write_text(self / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let other processes use the folder."""
@@ -168,21 +122,32 @@ class Run:
         """Take the lock; the system frees it however the process ends."""
         from filelock import FileLock, Timeout
 
-        self._lock = FileLock(self / ".lock")
+        lock = FileLock(self / ".lock")
         try:
-            self._lock.acquire(blocking=False)
+            lock.acquire(blocking=False)
         except Timeout as error:
             raise ResourceError(
                 f"{self.path} is in use by another process. Wait for it, or choose name=…"
             ) from error
+        self._lock = lock
+
+    def _take_over(self, config: Mapping[str, Any]) -> None:
+        """What to do about the run that is there: put it aside, begin again, or go on with it."""
+        if config.get("restart"):
+            self._set_aside()
+            return
+        self._same(config)
+        if config.get("debug"):  # a rehearsal leaves nothing to continue
+            for file in (CONFIG, RESULT, METRICS, LAST, BEST):
+                (self / file).unlink(missing_ok=True)
 
     def _same(self, config: Mapping[str, Any]) -> None:
         """Refuse to mix two configurations in one folder."""
         old, new = numbers(self.config), numbers(config)
         changed = [
-            f"{k}: {old.get(k)} → {new.get(k)}"
-            for k in sorted(old.keys() | new.keys())
-            if old.get(k) != new.get(k)
+            f"{key}: {old.get(key)} → {new.get(key)}"
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key)
         ]
         if changed:
             raise CheckpointError(
@@ -190,25 +155,15 @@ class Run:
                 "Choose another name=…, or restart=true to train anew."
             )
 
-    def _files(self) -> list[Path]:
-        """What earlier runs left: all but the lock and what this start has just written."""
-        return [path for path in self.path.iterdir() if path.name not in {".lock", ".hydra", "imgcls.log"}]
-
-    def _clear(self) -> None:
-        for path in self._files():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
     def _set_aside(self) -> None:
         """Move the files of an earlier run into `<folder>.1`, `.2`, …: nothing is lost."""
-        files = self._files()
-        if not files:
-            return
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
             number += 1
         aside.mkdir()
-        for path in files:
-            path.rename(aside / path.name)
+        for path in list(self.path.iterdir()):
+            if path.name not in (".lock", ".hydra", "imgcls.log"):  # this start has just written them
+                path.rename(aside / path.name)
 
     def history(self) -> list[dict[str, float]]:
         """The rows of metrics.csv, one per epoch; empty cells are left out."""
@@ -223,9 +178,3 @@ class Run:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         lines = [",".join(columns)] + [",".join(str(row.get(c, "")) for c in columns) for row in rows]
         write_text(self / METRICS, "\n".join(lines) + "\n")
-
-
-def check_name(value: str) -> None:
-    """Raise ConfigError for a run name that is not a plain folder name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
-        raise ConfigError(f"name={value} is not a folder name. Use letters, digits, '.', '_' and '-'.")

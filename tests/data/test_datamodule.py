@@ -115,6 +115,15 @@ def test_a_limit_leaves_so_many_of_each_part_in_proportion(limit: int) -> None:
     assert (counts(test[images.test_rows]) - counts(test) * limit / 100).abs().max() < 1
 
 
+@pytest.mark.parametrize("options", [{}, {"limit": 20}, {"limit": 20, "overfit": True}])
+def test_the_tested_images_are_those_of_the_test_loader(options: dict[str, Any]) -> None:
+    images = data(**options)
+    pixels, labels = (torch.cat(column) for column in zip(*images.test_dataloader(), strict=True))
+    assert torch.equal(images.tested.pixels, pixels.permute(0, 2, 3, 1))
+    assert torch.equal(images.tested.labels, labels)
+    assert len(images.tested) == {0: 30, 1: 20, 2: 18}[len(options)]
+
+
 @pytest.mark.parametrize("limit", [None, 100, 5000])
 def test_a_limit_beyond_the_data_changes_nothing(limit: int | None) -> None:
     images = data(limit=limit, val_fraction=0.0)

@@ -182,3 +182,14 @@ def test_the_statistics_travel_with_the_weights() -> None:
     other = Prepare(torch.zeros(1, 3, 9, 9), torch.ones(1, 1, 1, 1), channels=3, size=9)
     other.load_state_dict(made.state_dict())
     assert torch.equal(other(batch(images)), made(batch(images)))
+
+
+def test_grey_seen_as_colour_is_normalised_by_each_colour_of_imagenet() -> None:
+    """As torchvision does it with an image converted to RGB."""
+    grey = torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8)
+    images = Images(grey.permute(0, 2, 3, 1).contiguous(), torch.zeros(2, dtype=torch.int64))
+    mean, std = statistics("imagenet", images, torch.arange(2), 3)
+    seen = Prepare(mean, std, channels=3, size=8)(grey)
+    colours = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    centre, spread = colours
+    assert torch.allclose(seen, (grey.expand(-1, 3, -1, -1) / 255 - centre) / spread, atol=1e-6)

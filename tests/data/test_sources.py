@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -24,31 +25,43 @@ import torch
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from imgcls.data import sources
-from imgcls.data.facts import FACTS
-from imgcls.errors import DataError, ImgclsError, ResourceError
+from imgcls.data import fetch, sources
+from imgcls.data.facts import EMNIST, FACTS
+from imgcls.errors import ConfigError, DataError, ImgclsError, ResourceError
 
 CONF = Path(__file__).parents[2] / "conf"
 REAL = Path(os.environ.get("IMGCLS_DATA", "data"))
 READERS = {
     "mnist": datasets.MNIST,
     "fashion_mnist": datasets.FashionMNIST,
+    "kmnist": datasets.KMNIST,
+    "emnist": datasets.EMNIST,
     "cifar10": datasets.CIFAR10,
     "cifar100": datasets.CIFAR100,
     "svhn": datasets.SVHN,
+    "stl10": datasets.STL10,
 }
+SPLITS = ("balanced", "letters")  # of EMNIST, written here
 TRAIN, TEST = 10, 4
 IDX = "{train-images-idx3-ubyte,train-labels-idx1-ubyte,t10k-images-idx3-ubyte,t10k-labels-idx1-ubyte}"
+EMNIST_IDX = IDX.replace("train-", "emnist-balanced-train-").replace("t10k-", "emnist-balanced-test-")
 WANTED = {
     "mnist": f"MNIST/raw/{IDX} (or the same as .gz)",
     "fashion_mnist": f"FashionMNIST/raw/{IDX} (or the same as .gz)",
     "cifar10": "cifar-10-batches-py/ (or cifar-10-python.tar.gz)",
     "cifar100": "cifar-100-python/ (or cifar-100-python.tar.gz)",
+    "kmnist": f"KMNIST/raw/{IDX} (or the same as .gz)",
+    "emnist": f"EMNIST/raw/{EMNIST_IDX} (or EMNIST/raw/gzip.zip)",
     "svhn": "train_32x32.mat and test_32x32.mat",
+    "stl10": "stl10_binary/{train_X.bin,train_y.bin,test_X.bin,test_y.bin} (or stl10_binary.tar.gz)",
 }
 PLACE = "there, or set dataset.root to the folder that has it."
 AGAIN = "Delete its files and run again with dataset.download=true."
-AUGMENTATIONS = {"fashion_mnist": "flip", "cifar10": "flip_crop", "cifar100": "flip_crop"}
+AUGMENTATIONS = {
+    "digits": "affine",
+    "fashion_mnist": "flip",
+    **dict.fromkeys(("cifar10", "cifar100", "stl10"), "flip_crop"),
+}
 
 
 def md5(path: Path) -> str:
@@ -63,11 +76,14 @@ def arrays(count: int, size: int, channels: int, classes: int) -> tuple[np.ndarr
     return rng.integers(0, 256, (count, size, size, channels), np.uint8), labels
 
 
-def write_idx(root: Path, folder: str) -> None:
+def write_idx(
+    root: Path, folder: str, prefix: str = "", test: str = "t10k", classes: int = 10, first: int = 0
+) -> None:
     raw = root / folder / "raw"
-    raw.mkdir(parents=True)
-    for part, count in (("train", TRAIN), ("t10k", TEST)):
-        pixels, labels = arrays(count, 28, 1, 10)
+    raw.mkdir(parents=True, exist_ok=True)
+    for part, count in (("train", TRAIN), (test, TEST)):
+        pixels, labels = arrays(count, 28, 1, classes)
+        labels, part = labels + first, prefix + part
         head = b"".join(n.to_bytes(4, "big") for n in (0x803, count, 28, 28))
         (raw / f"{part}-images-idx3-ubyte").write_bytes(head + pixels.tobytes())
         head = b"".join(n.to_bytes(4, "big") for n in (0x801, count))
@@ -111,16 +127,37 @@ def write_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.SVHN, "split_list", listed)
 
 
+def write_stl10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STL-10's raw bytes: pixels by image, channel, column and row, labels from 1."""
+    folder, reader = root / "stl10_binary", datasets.STL10
+    folder.mkdir(parents=True)
+    for part, count in (("train", TRAIN), ("test", TEST)):
+        pixels, labels = arrays(count, 96, 3, 10)
+        (folder / f"{part}_X.bin").write_bytes(pixels.transpose(0, 3, 2, 1).tobytes())
+        (folder / f"{part}_y.bin").write_bytes((labels + 1).astype(np.uint8).tobytes())
+        listed = [[f"{part}_{kind}.bin", md5(folder / f"{part}_{kind}.bin")] for kind in "Xy"]
+        unlabelled = [["unlabeled_X.bin", "5242ba1fed5e4be9e1e742405eb56ca4"]] if part == "train" else []
+        monkeypatch.setattr(reader, f"{part}_list", listed + unlabelled)
+
+
+def fact(name: str) -> str:
+    """A dataset's key in FACTS."""
+    return f"{name}_balanced" if name == "emnist" else name
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a few images of every dataset; the facts, md5s and the network are set to fit."""
-    for name, reader in READERS.items():
+    for name in [*(name for name in READERS if name != "emnist"), *(f"emnist_{split}" for split in SPLITS)]:
         monkeypatch.setitem(FACTS, name, replace(FACTS[name], train=TRAIN, test=TEST))
-        if name.startswith("cifar"):
-            write_cifar(tmp_path / "data", reader, monkeypatch)
-        elif name != "svhn":
-            write_idx(tmp_path / "data", reader.__name__)
+    for name in ("mnist", "fashion_mnist", "kmnist"):
+        write_idx(tmp_path / "data", READERS[name].__name__)
+    for split, first in zip(SPLITS, (0, 1), strict=True):
+        write_idx(tmp_path / "data", "EMNIST", f"emnist-{split}-", "test", len(EMNIST[split][2]), first)
+    for name in ("cifar10", "cifar100"):
+        write_cifar(tmp_path / "data", READERS[name], monkeypatch)
     write_svhn(tmp_path / "data", monkeypatch)
+    write_stl10(tmp_path / "data", monkeypatch)
     offline(monkeypatch, URLError(socket.gaierror(-2, "Name or service not known")))
     return tmp_path / "data"
 
@@ -146,9 +183,13 @@ def message(kind: type[ImgclsError], name: str, root: Path, download: bool = Fal
 
 
 def as_torchvision(name: str, root: Path, train: bool) -> Iterator[tuple[np.ndarray, int]]:
-    split = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
-    data = READERS[name](str(root), **split)
-    return ((np.array(image), label) for image, label in (data[i] for i in range(len(data))))
+    split = {"split": "train" if train else "test"} if name in ("svhn", "stl10") else {"train": train}
+    extra = {"split": "balanced"} if name == "emnist" else {}
+    # STL-10's own check wants the unlabelled images, too.
+    whole = type(READERS[name].__name__, (READERS[name],), {"_check_integrity": lambda self: True})
+    data = whole(str(root), **split, **extra)
+    pairs = ((np.array(image), label) for image, label in (data[i] for i in range(len(data))))
+    return ((image.T if name == "emnist" else image, label) for image, label in pairs)  # written sideways
 
 
 def assert_equal(images: sources.Images, expected: Iterator[tuple[np.ndarray, int]]) -> None:
@@ -165,10 +206,12 @@ def test_facts_and_image_files_load_without_torch() -> None:
 def test_class_names_are_torchvisions() -> None:
     assert FACTS["mnist"].classes == tuple(datasets.MNIST.classes)
     assert FACTS["fashion_mnist"].classes == tuple(datasets.FashionMNIST.classes)
-    assert {name: len(set(facts.classes)) for name, facts in FACTS.items()} == {
-        **dict.fromkeys(("digits", "mnist", "fashion_mnist", "cifar10", "svhn"), 10),
-        "cifar100": 100,
-    }
+    assert FACTS["kmnist"].classes == tuple(datasets.KMNIST.classes)
+    for split in datasets.EMNIST.splits:
+        known = [name for name in datasets.EMNIST.classes_split_dict[split] if name != "N/A"]
+        assert list(FACTS[f"emnist_{split}"].classes) == known
+    others = {name: len(set(facts.classes)) for name, facts in FACTS.items() if "emnist" not in name}
+    assert {name: count for name, count in others.items() if count != 10} == {"cifar100": 100}
     assert list(FACTS["cifar100"].classes) == sorted(FACTS["cifar100"].classes)
 
 
@@ -203,8 +246,8 @@ def test_digest_sees_every_pixel_and_label() -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_pixels_are_torchvisions(name: str, root: Path) -> None:
     source = getattr(sources, name)(str(root), False)
-    facts = FACTS[name]
-    assert (source.name, source.title, source.classes) == (name, facts.title, facts.classes)
+    facts = FACTS[fact(name)]
+    assert (source.name, source.title, source.classes) == (fact(name), facts.title, facts.classes)
     for part, train in ((source.train, True), (source.test, False)):
         assert (part.pixels.dtype, part.labels.dtype) == (torch.uint8, torch.int64)
         assert part.pixels.is_contiguous()
@@ -231,7 +274,7 @@ def test_each_md5_is_taken_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def counted(plain: Callable[..., Any]) -> Callable[..., Any]:
         return lambda path, *mark: taken.append(Path(path).name) or plain(path, *mark)
 
-    monkeypatch.setattr(sources, "_md5", counted(sources._md5))
+    monkeypatch.setattr(fetch, "_md5", counted(fetch._md5))
     monkeypatch.setattr(datasets.cifar, "check_integrity", counted(datasets.cifar.check_integrity))
     sources.cifar10(str(root), False)
     batches = [name for name in taken if name != "batches.meta"]  # torchvision rereads these 158 bytes
@@ -240,7 +283,7 @@ def test_each_md5_is_taken_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", READERS)
 def test_missing_files(name: str, root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    title, empty = FACTS[name].title, tmp_path / "empty"
+    title, empty = FACTS[fact(name)].title, tmp_path / "empty"
     line = message(DataError, name, empty, download=False)
     assert line == f"{title} is not in {empty} and dataset.download=false. Put {WANTED[name]} {PLACE}"
     assert not empty.exists()
@@ -292,6 +335,32 @@ def test_archives_are_unpacked_offline(download: bool, root: Path, monkeypatch: 
     assert not list(root.glob(".imgcls-*"))
 
 
+def test_emnist_letters_count_from_zero(root: Path) -> None:
+    source = sources.emnist(str(root), False, split="letters")
+    assert source.classes == tuple("abcdefghijklmnopqrstuvwxyz")
+    data = datasets.EMNIST(str(root), split="letters", train=False)
+    assert torch.equal(source.test.labels, data.targets - 1) and source.test.labels.max() == 25
+    with pytest.raises(
+        ConfigError, match=r"dataset.split=small is not known\. Choose from: balanced, byclass,"
+    ):
+        sources.emnist(str(root), False, split="small")
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_archives_in_archives_are_unpacked(
+    download: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, raw = sources.emnist(str(root), False).digest, root / "EMNIST/raw"
+    with ZipFile(root / "gzip.zip", "w") as packed:
+        for file in sorted(raw.iterdir()):
+            packed.writestr(f"gzip/{file.name}.gz", gzip.compress(file.read_bytes()))
+            file.unlink()
+    (root / "gzip.zip").rename(raw / "gzip.zip")
+    monkeypatch.setattr(datasets.EMNIST, "md5", md5(raw / "gzip.zip"))
+    assert sources.emnist(str(root), download).digest == before
+    assert not list(root.glob(".imgcls-*")) and (raw / "gzip.zip").is_file()
+
+
 def test_damaged_archive_is_named(root: Path) -> None:
     shutil.rmtree(root / "cifar-10-batches-py")
     (root / "cifar-10-python.tar.gz").write_bytes(b"half of it")
@@ -330,6 +399,8 @@ def test_processes_download_once(root: Path, tmp_path: Path, monkeypatch: pytest
         ("cifar10", "cifar-10-batches-py/data_batch_2", None),
         ("cifar100", "cifar-100-python/meta", None),
         ("svhn", "test_32x32.mat", None),
+        ("stl10", "stl10_binary/test_X.bin", None),
+        ("emnist", "EMNIST/raw/emnist-balanced-test-labels-idx1-ubyte", "is 3,000 bytes, expected 12"),
     ],
 )
 def test_damaged_files(name: str, file: str, fault: str | None, root: Path) -> None:
@@ -338,7 +409,7 @@ def test_damaged_files(name: str, file: str, fault: str | None, root: Path) -> N
     remedy = "Delete it and run again with dataset.download=true."
     for download in (False, True):
         line = message(DataError, name, root, download)
-        assert line == f"{FACTS[name].title}: {root / file} {fault}. {remedy}"
+        assert line == f"{FACTS[fact(name)].title}: {root / file} {fault}. {remedy}"
 
 
 def test_full_size_is_expected_of_the_real_mnist(tmp_path: Path) -> None:
@@ -377,7 +448,7 @@ def test_read_only_root(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def denied(lock: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(lock))
 
-    monkeypatch.setattr(sources, "FileLock", denied)
+    monkeypatch.setattr(fetch, "FileLock", denied)
     line = message(ResourceError, "mnist", tmp_path / "closed", download=True)
     assert line.startswith(f"MNIST: cannot use {tmp_path / 'closed'}/.imgcls.lock (Permission denied). ")
     assert len(sources.mnist(str(root), True).train) == TRAIN  # whole: nothing is written
@@ -387,7 +458,7 @@ def test_exit_codes() -> None:
     assert (DataError.exit_code, ResourceError.exit_code) == (3, 4)
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", ["digits", *READERS])
 def test_configuration(name: str) -> None:
     from hydra import compose, initialize_config_dir
     from hydra.utils import get_method
@@ -398,6 +469,6 @@ def test_configuration(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"dataset={name}"])
         plain = compose("config", ["augmentation=none", f"dataset={name}"])
-    assert config.dataset.name == name
+    assert config.dataset.name == fact(name)
     assert get_method(config.dataset._target_) is getattr(sources, name)
     assert (config.augmentation.name, plain.augmentation.name) == (AUGMENTATIONS.get(name, "shift"), "none")

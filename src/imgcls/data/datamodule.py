@@ -14,6 +14,7 @@ from imgcls.data.sources import Images, Source
 from imgcls.errors import ConfigError
 
 log = logging.getLogger(__name__)
+SAMPLE = 2000  # images that are decoded for mean and standard deviation
 
 
 def hold_out(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,8 +57,7 @@ class ImageData(LightningDataModule):
         self.source, self.batch_size, self.seed = source, batch_size, seed
         self.workers, self.part = num_workers, part or batch_size
         rows, self.test_rows = self._limited(source.train, limit), self._limited(source.test, limit)
-        train, held = hold_out(source.train.labels[rows], val_fraction, seed)
-        self.train_rows, self.val_rows = rows[train], rows[held]
+        self.train_rows, self.val_rows = self._split(rows, val_fraction)
         if overfit:
             self.source = replace(source, test=source.train)
             self.val_rows = self.test_rows = self.train_rows
@@ -70,6 +70,14 @@ class ImageData(LightningDataModule):
         if not limit or limit >= len(images):
             return torch.arange(len(images))
         return hold_out(images.labels, limit / len(images), self.seed)[1]
+
+    def _split(self, rows: torch.Tensor, fraction: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows to train on and rows held out: the source's own validation images, or a share."""
+        if self.source.held is None:
+            train, held = hold_out(self.source.train.labels[rows], fraction, self.seed)
+            return rows[train], rows[held]
+        own = torch.isin(rows, self.source.held)
+        return rows[~own], rows[own] if fraction else rows[:0]
 
     def _check_sizes(self, val_fraction: float) -> None:
         count = len(self.train_rows)
@@ -84,10 +92,10 @@ class ImageData(LightningDataModule):
             )
 
     def _fits(self) -> bool:
-        """Whether the images take less than half of the memory that is free."""
+        """Whether the images are decoded, and take less than half of the memory that is free."""
         import psutil
 
-        return (
+        return isinstance(self.source.train.pixels, torch.Tensor) and (
             self.source.train.pixels.nbytes + self.source.test.pixels.nbytes
             < psutil.virtual_memory().available / 2
         )
@@ -104,6 +112,12 @@ class ImageData(LightningDataModule):
         return height, width, channels
 
     @property
+    def tested(self) -> Images:
+        """The images of the test set that a limit leaves, in the order in which they are tested."""
+        test, rows = self.source.test, self.test_rows
+        return test if len(rows) == len(test) else Images(test.pixels[rows], test.labels[rows])
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one epoch."""
         return -(-len(self.train_rows) // self.batch_size)
@@ -113,9 +127,18 @@ class ImageData(LightningDataModule):
     ) -> Prepare:
         """The network's view of these images; statistics come from the training images alone."""
         height, width, native = self.shape
-        mean, std = statistics(normalize, self.source.train, self.train_rows)
+        mean, std = statistics(normalize, *self._measured(normalize), channels)
         side = size or max(height, width) * factor
         return Prepare(mean, std, channels=channels or native, size=side, interpolation=interpolation)
+
+    def _measured(self, normalize: str) -> tuple[Images, torch.Tensor]:
+        """What statistics are taken of, and which rows: of undecoded images, a seeded sample."""
+        images, rows = self.source.train, self.train_rows
+        if isinstance(images.pixels, torch.Tensor) or normalize not in ("mean_std", "mean_pixel"):
+            return images, rows
+        draw = torch.randperm(len(rows), generator=keys.generator(self.seed, "statistics"))
+        rows = rows[draw[:SAMPLE]].sort().values
+        return Images(images.pixels.index_select(0, rows), images.labels[rows]), torch.arange(len(rows))
 
     def _loader(
         self, images: Images, rows: Rows, position: Callable[[], tuple[int, int]] | None = None

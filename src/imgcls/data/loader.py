@@ -5,12 +5,14 @@ where the trainer's progress says. So there is no state to save, and a resumed e
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from imgcls import keys
 from imgcls.data.sources import Images
+from imgcls.errors import ImgclsError
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (N, C, H, W) in channels_last memory, int64 (N,)
 Position = Callable[[], tuple[int, int]]  # epoch, batches of it that are done
@@ -101,14 +103,18 @@ class WorkerLoader(Loader):
 
     def batches(self, plan: list[torch.Tensor]) -> Iterator[Batch]:
         """The planned batches; workers draw nothing at random, so their number does not matter."""
-        yield from DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             self.images,
             batch_sampler=[index.tolist() for index in plan],
             num_workers=self.workers,
-            collate_fn=_as_is,  # type: ignore[arg-type]
+            collate_fn=_as_is,
             timeout=300 if self.workers else 0,
             pin_memory=torch.cuda.is_available(),
         )
+        for batch in loader:
+            if isinstance(batch, ImgclsError):
+                raise batch
+            yield batch
 
 
 class WholeBatches(Dataset[Batch]):
@@ -126,10 +132,12 @@ class WholeBatches(Dataset[Batch]):
     def __getitems__(self, indices: list[int]) -> Batch:
         """uint8 (N, C, H, W) and int64 (N,) of the given images."""
         rows = torch.tensor(indices)
-        return self.images.pixels.index_select(0, rows).permute(0, 3, 1, 2), self.images.labels.index_select(
-            0, rows
-        )
+        try:
+            pixels = self.images.pixels.index_select(0, rows)
+        except ImgclsError as error:
+            return error  # type: ignore[return-value]  # raised by a worker, it would come with a traceback
+        return pixels.permute(0, 3, 1, 2), self.images.labels.index_select(0, rows)
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
     return batch

@@ -51,18 +51,25 @@ class Prepare(nn.Module):
         return x.contiguous(memory_format=torch.channels_last)
 
 
-def statistics(kind: str, images: Images, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def statistics(
+    kind: str, images: Images, rows: torch.Tensor, seen: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(mean, std) for Prepare, on the scale 0..255, from the training images in `rows`.
 
     zero_one: 0 and 255 · imagenet: of ImageNet · mean_std: per channel · mean_pixel: the mean image and
-    the standard deviation of all that is left of the images without it.
+    the standard deviation of all that is left of the images without it. `seen` is how many channels the
+    network sees: a grey image that it sees as colour gets ImageNet's figures of each colour.
     """
     channels = images.pixels.shape[-1]
     if kind == "zero_one":
         return torch.zeros(1, channels, 1, 1), torch.full((1, channels, 1, 1), 255.0)
     if kind == "imagenet":
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in IMAGENET)
-        return (mean, std) if channels == 3 else (mean.mean(1, keepdim=True), std.mean(1, keepdim=True))
+        return (
+            (mean, std)
+            if (seen or channels) == 3
+            else (mean.mean(1, keepdim=True), std.mean(1, keepdim=True))
+        )
     total, square = _sums(images.pixels, rows)
     mean_image, mean_square = total / len(rows), square / len(rows)
     if kind == "mean_pixel":

@@ -1,46 +1,28 @@
-"""Sources: whole datasets as uint8 tensors, read through torchvision's classes (digits: from scikit-learn).
+"""Sources: whole datasets as uint8 tensors, read through torchvision's classes; digits from scikit-learn."""
 
-Published files are checked once, by size or md5, before they are read. Missing ones are unpacked or
-downloaded in a folder aside and moved in place when whole, by one process at a time.
-"""
-
-import contextlib
-import errno
 import hashlib
-import io
-import logging
-import socket
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 
-from imgcls.data.facts import FACTS, Facts
-from imgcls.errors import DataError, ResourceError
-
-log = logging.getLogger(__name__)
+from imgcls.data.cache import Undecoded
+from imgcls.data.facts import EMNIST, FACTS, Facts
+from imgcls.data.fetch import SPLITS, Published, mendable, provide, reason, strange
+from imgcls.errors import ConfigError
 
 DIGITS_SEED = 1797  # never the run's seed: all runs share one test set
-TIMEOUT = 30  # seconds a server may stay silent
-PARTS: tuple[dict[str, Any], dict[str, Any]] = ({"train": True}, {"train": False})
-
-FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
-REASONS = {  # what torchvision's errors contain, in the user's words
-    "timed out": f"no answer in {TIMEOUT} s",
-    "HTTP Error": "the server refused",
-    "urlopen error": "no network",
-    "corrupted": "what came is damaged",
-}
 
 
 @dataclass(eq=False)
 class Images:
-    """One part of a dataset: pixels uint8 (N, H, W, C) contiguous, labels int64 (N,)."""
+    """One part of a dataset: pixels uint8 (N, H, W, C) contiguous, labels int64 (N,).
+
+    `Undecoded` files may stand in for the pixels of what fits neither in memory nor on the disk.
+    """
 
     pixels: torch.Tensor
     labels: torch.Tensor
@@ -51,39 +33,27 @@ class Images:
 
 @dataclass(eq=False)
 class Source:
-    """A dataset with its official split; classes are names by label."""
+    """A dataset with its official split; classes are names by label.
+
+    A validation set of its own is part of `train`: `held` has its rows, int64 (M,).
+    """
 
     name: str
     title: str
     classes: tuple[str, ...]
     train: Images
     test: Images
+    held: torch.Tensor | None = None
 
     @cached_property
     def digest(self) -> str:
-        """Hex sha256 over the shapes, pixels and labels of both parts."""
+        """Hex sha256 over the shapes, pixels and labels of both parts; undecoded files count by name."""
         sha = hashlib.sha256()
         for part in (self.train, self.test):
             for tensor in (part.pixels, part.labels):
                 sha.update(str(tuple(tensor.shape)).encode())
-                sha.update(tensor.numpy().data)
+                sha.update(tensor.identity if isinstance(tensor, Undecoded) else tensor.numpy().data)
         return sha.hexdigest()
-
-
-@dataclass(frozen=True)
-class Published:
-    """A dataset's files as published, with paths relative to the root."""
-
-    reader: Any  # torchvision's class
-    files: dict[str, int | str]  # each file's size in bytes, or md5
-    archives: dict[str, str]  # md5 of each archive that the files can be unpacked from
-    wanted: str  # what a user is told to put under the root
-    parts: tuple[dict[str, Any], dict[str, Any]] = PARTS  # the reader's arguments for train and test
-    channels_first: bool = False
-
-    def missing(self, root: Path) -> list[str]:
-        """The files that are not under root."""
-        return [file for file in self.files if not (root / file).is_file()]
 
 
 def digits(root: str = "", download: bool = True) -> Source:
@@ -117,6 +87,22 @@ def fashion_mnist(root: str, download: bool = True) -> Source:
     return _load("fashion_mnist", _idx("fashion_mnist", "FashionMNIST"), root, download)
 
 
+def kmnist(root: str, download: bool = True) -> Source:
+    """Kuzushiji-MNIST, cursive Japanese characters, from <root>/KMNIST/raw."""
+    return _load("kmnist", _idx("kmnist", "KMNIST"), root, download)
+
+
+def emnist(root: str, download: bool = True, split: str = "balanced") -> Source:
+    """EMNIST, handwritten letters and digits, one of its six splits from <root>/EMNIST/raw."""
+    if split not in EMNIST:
+        raise ConfigError(f"dataset.split={split} is not known. Choose from: {', '.join(EMNIST)}.")
+    source = _load(f"emnist_{split}", _emnist(split), root, download, first=int(split == "letters"))
+    # The files have columns first. Upright, they are like the images that users have, and like MNIST's.
+    for part in (source.train, source.test):
+        part.pixels = part.pixels.transpose(1, 2).contiguous()
+    return source
+
+
 def cifar10(root: str, download: bool = True) -> Source:
     """CIFAR-10 from <root>/cifar-10-batches-py."""
     return _load("cifar10", _cifar("CIFAR10"), root, download)
@@ -131,8 +117,20 @@ def svhn(root: str, download: bool = True) -> Source:
     """SVHN, cropped digits, from <root>/train_32x32.mat and test_32x32.mat."""
     reader = _reader("SVHN")
     files = {reader.split_list[part][1]: reader.split_list[part][2] for part in ("train", "test")}
-    parts = ({"split": "train"}, {"split": "test"})
-    return _load("svhn", Published(reader, files, {}, " and ".join(files), parts, True), root, download)
+    published = Published(reader, files, {}, " and ".join(files), SPLITS, channels_first=True)
+    return _load("svhn", published, root, download)
+
+
+def stl10(root: str, download: bool = True) -> Source:
+    """STL-10's labelled images from <root>/stl10_binary."""
+    reader = _reader("STL10")
+    listed = {file: md5 for file, md5 in [*reader.train_list, *reader.test_list] if "unlabeled" not in file}
+    files = {f"{reader.base_folder}/{file}": md5 for file, md5 in listed.items()}
+    wanted = f"{reader.base_folder}/{{{','.join(listed)}}} (or {reader.filename})"
+    published = Published(
+        reader, files, {reader.filename: reader.tgz_md5}, wanted, SPLITS, channels_first=True
+    )
+    return _load("stl10", published, root, download)
 
 
 def _reader(name: str) -> Any:
@@ -144,15 +142,35 @@ def _reader(name: str) -> Any:
 
 def _idx(name: str, folder: str) -> Published:
     """A dataset in MNIST's format: md5s are published of the archives only, but the facts give file sizes."""
-    reader, facts, sizes = _reader(folder), FACTS[name], {}
-    for part, count in (("train", facts.train), ("t10k", facts.test)):
-        sizes[f"{part}-images-idx3-ubyte"] = 16 + count * facts.image_size**2
-        sizes[f"{part}-labels-idx1-ubyte"] = 8 + count
+    reader, sizes = _reader(folder), _idx_sizes(FACTS[name], "train", "t10k")
     return Published(
         reader,
         files={f"{folder}/raw/{file}": size for file, size in sizes.items()},
         archives={f"{folder}/raw/{archive}": md5 for archive, md5 in reader.resources},
         wanted=f"{folder}/raw/{{{','.join(sizes)}}} (or the same as .gz)",
+    )
+
+
+def _idx_sizes(facts: Facts, train: str, test: str) -> dict[str, int]:
+    """Bytes of the four files in MNIST's format: a header, and one byte per pixel or label."""
+    sizes = {}
+    for part, count in ((train, facts.train), (test, facts.test)):
+        sizes[f"{part}-images-idx3-ubyte"] = 16 + count * facts.image_size**2
+        sizes[f"{part}-labels-idx1-ubyte"] = 8 + count
+    return sizes
+
+
+def _emnist(split: str) -> Published:
+    """EMNIST's files of one split; all splits are published as one archive of archives."""
+    reader, name = _reader("EMNIST"), f"emnist-{split}"
+    sizes = _idx_sizes(FACTS[f"emnist_{split}"], f"{name}-train", f"{name}-test")
+    return Published(
+        reader,
+        files={f"EMNIST/raw/{file}": size for file, size in sizes.items()},
+        archives={"EMNIST/raw/gzip.zip": reader.md5},
+        wanted=f"EMNIST/raw/{{{','.join(sizes)}}} (or EMNIST/raw/gzip.zip)",
+        parts=({"split": split, "train": True}, {"split": split, "train": False}),
+        unpacks={"download": True},
     )
 
 
@@ -168,17 +186,18 @@ def _cifar(name: str) -> Published:
     )
 
 
-def _load(name: str, published: Published, root: str, download: bool) -> Source:
-    """A published dataset from its files under root; what is missing is fetched first."""
+def _load(name: str, published: Published, root: str, download: bool, first: int = 0) -> Source:
+    """A published dataset from its files under root; what is missing is fetched first.
+
+    Args:
+        first: the label of the first class in the files.
+    """
     title, folder = FACTS[name].title, Path(root).expanduser().absolute()
-    try:
-        _provide(title, published, folder, download)
-        for file, mark in published.files.items():
-            _check_file(title, folder / file, mark)
+    with mendable(title, folder):
+        provide(title, published, folder, download)
         train, test = (_read(title, published, folder, arguments) for arguments in published.parts)
-    except OSError as error:
-        what = f"cannot use {error.filename or folder} ({error.strerror or error})"
-        raise ResourceError(f"{title}: {what}. Mend that, or set dataset.root to another folder.") from error
+    for part in (train, test):
+        part.labels -= first
     return _source(name, train, test)
 
 
@@ -187,7 +206,7 @@ def _source(name: str, train: Images, test: Images) -> Source:
     facts = FACTS[name]
     for part, count in ((train, facts.train), (test, facts.test)):
         if fault := _fault(facts, part, count):
-            raise _strange(facts.title, fault)
+            raise strange(facts.title, fault)
     return Source(name, facts.title, facts.classes, train, test)
 
 
@@ -201,26 +220,6 @@ def _fault(facts: Facts, part: Images, count: int) -> str:
     return "" if low >= 0 and high <= last else f"labels run from {low} to {high}, expected 0 to {last}"
 
 
-def _strange(title: str, fault: str) -> DataError:
-    return DataError(f"{title}: {fault}. Delete its files and run again with dataset.download=true.")
-
-
-def _check_file(title: str, path: Path, mark: int | str) -> None:
-    """DataError unless a file has the size in bytes, or the md5, of the published one."""
-    size = path.stat().st_size
-    if isinstance(mark, int):
-        fault = "" if size == mark else f"is {size:,} bytes, expected {mark:,}"
-    else:
-        fault = "" if _md5(path) == mark else f"is damaged ({size:,} bytes; its md5 is not the published one)"
-    if fault:
-        raise DataError(f"{title}: {path} {fault}. Delete it and run again with dataset.download=true.")
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def _read(title: str, published: Published, root: Path, arguments: dict[str, Any]) -> Images:
     """One part as torchvision reads it, in (N, H, W, C); at most one more copy of the pixels on the way."""
     # Every md5 is checked by now; torchvision would take them all again for each part.
@@ -228,79 +227,9 @@ def _read(title: str, published: Published, root: Path, arguments: dict[str, Any
     try:
         data = reader(str(root), **arguments)
     except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _strange(title, f"its files in {root} cannot be read ({_reason(error)})") from error
+        raise strange(title, f"its files in {root} cannot be read ({reason(error)})") from error
     pixels = torch.as_tensor(data.data)
-    labels = torch.as_tensor(data.labels if hasattr(data, "labels") else data.targets)
+    labels = torch.as_tensor(data.labels if hasattr(data, "labels") else data.targets).long()
     if pixels.ndim == 3:
         pixels = pixels.unsqueeze(-1)
     return Images((pixels.movedim(1, -1) if published.channels_first else pixels).contiguous(), labels)
-
-
-def _provide(title: str, published: Published, root: Path, download: bool) -> None:
-    """See that all files are under root: unpack the archives there, download what is still missing."""
-    if not published.missing(root):
-        return
-    if not download and not any((root / archive).is_file() for archive in published.archives):
-        raise _absent(title, published, root, "dataset.download=false")  # and a read-only root is no error
-    root.mkdir(parents=True, exist_ok=True)
-    # Other processes wait at the lock, and then find the files in place.
-    with FileLock(root / ".imgcls.lock"), TemporaryDirectory(prefix=".imgcls-", dir=root) as aside:
-        if published.missing(root):
-            _unpack(published, root, Path(aside))
-        if published.missing(root):
-            if not download:
-                raise _absent(title, published, root, "dataset.download=false")
-            _download(title, published, root, Path(aside))
-
-
-def _unpack(published: Published, root: Path, aside: Path) -> None:
-    """Unpack the archives under root; a damaged one counts as absent."""
-    from torchvision.datasets.utils import extract_archive
-
-    for archive, md5 in published.archives.items():
-        if (root / archive).is_file() and _md5(root / archive) == md5:
-            (aside / archive).parent.mkdir(parents=True, exist_ok=True)
-            extract_archive(root / archive, (aside / archive).parent)
-    _move(published, aside, root)
-
-
-def _move(published: Published, aside: Path, root: Path) -> None:
-    """Bring missing files in place, each by a rename, so that a file there is always whole."""
-    for file in published.missing(root):
-        if (aside / file).is_file():
-            (root / file).parent.mkdir(parents=True, exist_ok=True)
-            (aside / file).replace(root / file)
-
-
-def _download(title: str, published: Published, root: Path, aside: Path) -> None:
-    """Download through torchvision, silently; DataError with the reason if that fails."""
-    log.info("%s is not in %s: downloading it", title, root)
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            for arguments in published.parts:
-                published.reader(str(aside), **arguments, download=True)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL_OR_CLOSED:
-            raise  # the disk's fault, not the network's
-        raise _absent(title, published, root, f"could not be downloaded ({_reason(error)})") from error
-    finally:
-        socket.setdefaulttimeout(before)
-    _move(published, aside, root)
-
-
-def _reason(error: Exception) -> str:
-    """An error in a few words."""
-    words = [reason for mark, reason in REASONS.items() if mark in str(error)]
-    return words[0] if words else ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-
-
-def _absent(title: str, published: Published, root: Path, why: str) -> DataError:
-    """The line on missing files: which and why, and where to put them."""
-    missing = published.missing(root)
-    some = f" ({', '.join(missing)})" if len(missing) < len(published.files) else ""
-    damaged = [a for a, md5 in published.archives.items() if (root / a).is_file() and _md5(root / a) != md5]
-    note = f" {', '.join(damaged)} there is damaged." if damaged else ""
-    remedy = f"Put {published.wanted} there, or set dataset.root to the folder that has it."
-    return DataError(f"{title}{some} is not in {root} and {why}.{note} {remedy}")

@@ -8,6 +8,6 @@ All scores and shares are fractions in 0..1 and are shown in percent.
 from imgcls.figures.classes import confusion, per_class
 from imgcls.figures.curves import curves
 from imgcls.figures.sheet import predictions
-from imgcls.figures.style import DPI, save
+from imgcls.figures.style import DPI, FEW, save
 
-__all__ = ["DPI", "confusion", "curves", "per_class", "predictions", "save"]
+__all__ = ["DPI", "FEW", "confusion", "curves", "per_class", "predictions", "save"]

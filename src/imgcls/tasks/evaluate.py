@@ -106,7 +106,7 @@ def evaluate(
         "warnings": [w for w in [one_class(test["confusion"], classes)] if w],
         "finished": record.now(),
     }
-    report.write(room, result, classifier.scores.kept(), images.source.test)
+    report.write(room, result, classifier.scores.kept(), images.tested)
     return result
 
 

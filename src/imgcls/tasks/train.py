@@ -39,7 +39,7 @@ def train(config: dict[str, Any], run: Run) -> dict[str, Any]:
     print(describe(config, images), f"→ {run.path}/", sep="\n", flush=True)
     _fit(trainer, classifier, images, run)
     result, kept = _test(config, trainer, classifier, images, run)
-    report.write(run, result, kept, images.source.test)
+    report.write(run, result, kept, images.tested)
     return result
 
 
@@ -47,13 +47,14 @@ def describe(config: Mapping[str, Any], images: Any) -> str:
     """What is about to be trained, in one line."""
     held = f" + {len(images.val_rows):,} held out" if len(images.val_rows) else ""
     names = {
-        key: config[key]["name"] for key in ("model", "optimizer", "schedule", "augmentation", "scaling")
+        key: config[key]["name"]
+        for key in ("model", "optimizer", "schedule", "augmentation", "scaling", "init")
     }
     return (
         f"{names['model']} on {images.source.title} ({len(images.train_rows):,} images{held}): "
         f"{names['optimizer']}, lr {config['optimizer']['lr']:g} ({names['schedule']}), "
         f"batch {config['batch_size']}, {config['epochs']} epochs, augmentation {names['augmentation']}, "
-        f"scaling {names['scaling']}, seed {config['seed']}"
+        f"scaling {names['scaling']}, init {names['init']}, seed {config['seed']}"
     )
 
 

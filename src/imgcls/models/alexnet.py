@@ -1,0 +1,93 @@
+"""AlexNet (Krizhevsky, Sutskever & Hinton 2012) in one column (Krizhevsky 2014, One Weird Trick, section 5),
+with or without batch norm.
+
+Layers and state_dict keys are torchvision's, so that its ImageNet weights load where batch_norm is false.
+"""
+
+import logging
+from collections import OrderedDict
+from typing import NamedTuple
+
+from torch import nn
+
+from imgcls.models.checks import check_choice, check_dropout, check_size
+from imgcls.models.vgg import activated
+
+log = logging.getLogger(__name__)
+
+
+class Stem(NamedTuple):
+    """The first convolution, and what follows from it."""
+
+    kernel: int
+    stride: int
+    side: int  # of the map that the dense layers see, in pixels
+    needed: int  # smallest image of which a pixel is left after the last pool
+
+
+STEMS = {
+    "imagenet": Stem(11, 4, side=6, needed=63),
+    "cifar": Stem(5, 1, side=3, needed=15),  # the kernel of Krizhevsky's own CIFAR-10 networks
+}
+
+
+def features(in_channels: int, kernel: int, stride: int, batch_norm: bool) -> nn.Sequential:
+    """Five convolutions; (N, in_channels, H, W) -> (N, 256, H', W')."""
+    # Sides in pixels: imagenet stem on 224 | cifar stem on 32
+    return nn.Sequential(
+        *activated(nn.Conv2d(in_channels, 64, kernel, stride, padding=2), batch_norm),  # 55 | 32
+        nn.MaxPool2d(3, stride=2),  # 27 | 15
+        *activated(nn.Conv2d(64, 192, 5, padding=2), batch_norm),
+        nn.MaxPool2d(3, stride=2),  # 13 | 7
+        *activated(nn.Conv2d(192, 384, 3, padding=1), batch_norm),
+        *activated(nn.Conv2d(384, 256, 3, padding=1), batch_norm),
+        *activated(nn.Conv2d(256, 256, 3, padding=1), batch_norm),
+        nn.MaxPool2d(3, stride=2),  # 6 | 3
+    )
+
+
+def dense(inputs: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """Two hidden layers with dropout on their inputs, then the logits; (N, inputs) -> (N, num_classes)."""
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(inputs, 4096),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Linear(4096, 4096),
+        nn.ReLU(inplace=True),
+        nn.Linear(4096, num_classes),
+    )
+
+
+def pick_stem(stem: str, image_size: int) -> Stem:
+    """The stem of that name; auto goes by the size of the images."""
+    if stem != "auto":
+        return STEMS[stem]
+    name = "cifar" if image_size <= 64 else "imagenet"
+    k, stride, *_ = STEMS[name]
+    log.info("stem: %s (%dx%d, stride %d), because images are %d px", name, k, k, stride, image_size)
+    return STEMS[name]
+
+
+def alexnet(
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+    stem: str = "auto",
+    dropout: float = 0.5,
+    batch_norm: bool = True,
+) -> nn.Sequential:
+    """AlexNet: 61,100,840 parameters for 1000 classes without batch norm, 28,728,650 of CIFAR-10's."""
+    check_choice("stem", stem, ("auto", *STEMS))
+    check_dropout(dropout)
+    check_choice("batch_norm", batch_norm, (True, False))
+    kernel, stride, side, needed = pick_stem(stem, image_size)
+    check_size("alexnet", image_size, needed)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        features=features(in_channels, kernel, stride, batch_norm),
+        avgpool=nn.AdaptiveAvgPool2d(side),
+        flatten=nn.Flatten(),  # (N, 256, side, side) -> (N, 256 * side * side)
+        classifier=dense(256 * side * side, num_classes, dropout),
+    )
+    return nn.Sequential(layers)

@@ -1,0 +1,28 @@
+"""What tests of many files need."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from imgcls import command
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Tests run side by side; torch with all cores in each would be slower, not faster."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture
+def compose() -> Callable[..., dict[str, Any]]:
+    """Overrides → the plain configuration that they compose to, without a mistake in it."""
+
+    def composed(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
+        config, problems = command.check(overrides, config_dir)
+        assert problems == []
+        return config
+
+    return composed

@@ -1,0 +1,93 @@
+"""The files in conf/: each composes, is called what it says, and has no setting that nobody checks."""
+
+from typing import Any
+
+import pytest
+
+from imgcls import command, help, rules
+from imgcls.kinds import like
+from imgcls.naming import flat
+
+OPTIONS = [(group, name) for group, names in help.options([help.conf_folder()]).items() for name in names]
+TOP = {
+    *("task", "seed", "epochs", "batch_size", "accumulate", "clip", "ema", "select", "early_stopping"),
+    *(
+        "checkpoint_minutes",
+        "output",
+        "name",
+        "restart",
+        "run",
+        "source",
+        "fit",
+        "debug",
+        "progress",
+        "freeze",
+    ),
+    *("augmentation", "scaling", "optimizer", "schedule", "trainer", "dataset", "model", "init"),
+}
+
+Configs = dict[tuple[str, str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def configs() -> Configs:
+    """What each option of each group composes to, with everything else as usual."""
+    composed: Configs = {}
+    for group, name in OPTIONS:
+        config, problems = command.check([f"{group}={name}"])
+        assert problems == [], (group, name)
+        composed[group, name] = config
+    return composed
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_an_option_is_called_as_its_file(group: str, name: str, configs: Configs) -> None:
+    """Debug options, which may set anything, say it in `debug`; a dataset may add which part of it."""
+    config = configs[group, name]
+    said = str(config["debug"] if group == "debug" else config[group]["name"])
+    assert said == name or said.startswith(f"{name}_")
+
+
+def test_the_settings_that_every_run_has(configs: Configs) -> None:
+    """A list to be changed on purpose: runs that users keep are read by these names."""
+    assert {key for config in configs.values() for key in config} == TOP
+    assert all(set(config) == TOP for config in configs.values())
+
+
+def test_every_setting_is_checked(compose: Any) -> None:
+    """By a rule; or else by the kind of its value, if that says all: true or false, any list, any text."""
+    by_kind = {key: value for key, value in flat(compose()).items() if key not in rules.RULES}
+    assert [key for key, value in by_kind.items() if like(value) is None] == []
+    texts = {key for key, value in by_kind.items() if isinstance(value, str)}
+    assert {key for key in texts if not key.endswith((".name", "._target_"))} == set()
+
+
+def test_every_rule_is_of_a_setting(configs: Configs) -> None:
+    known = {key for config in configs.values() for key in flat(config)}
+    assert set(rules.RULES) - known == set()
+
+
+@pytest.mark.parametrize("group", ["dataset", "optimizer", "scaling", "trainer"])
+def test_what_the_code_reads_is_what_all_options_have(group: str, configs: Configs) -> None:
+    shared = [set(config[group]) for (g, _), config in configs.items() if g == group]
+    assert set.intersection(*shared) == set(rules.NEEDED[group].split())
+
+
+def test_every_group_has_an_option_by_default(compose: Any) -> None:
+    """Only experiments and debug options need not be chosen."""
+    free = {"debug", "experiment", "local"}
+    assert {group for group, _ in OPTIONS} - free == {k for k, v in compose().items() if "name" in str(v)} - {
+        *("name",)
+    }
+
+
+def test_a_dataset_brings_its_augmentation_and_what_is_typed_wins(compose: Any) -> None:
+    assert compose("dataset=cifar10")["augmentation"]["name"] == "flip_crop"
+    assert compose("dataset=cifar10", "augmentation=none")["augmentation"]["name"] == "none"
+
+
+def test_data_lies_where_the_environment_says(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IMGCLS_DATA", raising=False)
+    assert compose()["dataset"]["root"] == "data"
+    monkeypatch.setenv("IMGCLS_DATA", "/mnt/data")
+    assert compose()["dataset"]["root"] == "/mnt/data"
