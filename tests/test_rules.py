@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from imgcls import rules
+from imgcls.conflicts import conflicts
 from imgcls.data.augment import Augment
 from imgcls.data.datamodule import ImageData
 from imgcls.data.sources import digits
@@ -214,10 +215,10 @@ def test_the_rules_count_images_as_the_data_does(limit: int | None, share: float
         data = ImageData(digits("data", False), batch_size=1, val_fraction=share, limit=limit)
     except ConfigError as error:
         assert str(error).startswith(f"dataset.val_fraction={share} holds out no image")
-        assert rules.conflicts(config)[-1].startswith(f"dataset.val_fraction={share} holds out no image")
+        assert conflicts(config)[-1].startswith(f"dataset.val_fraction={share} holds out no image")
         return
     n = len(data.train_rows)
-    assert rules.conflicts(config) == [
+    assert conflicts(config) == [
         f"batch_size=10000 is larger than the training set ({n} images). Use at most {n}."
     ]
 
@@ -278,6 +279,7 @@ BATCH = (
             ],
         ),
         ({"task": "evaluate", "run": "x", "batch_size": 9999}, []),
+        ({"trainer.devices": 2}, ["trainer.devices=2: a run uses one device. Leave it out."]),
         ({"source": "x"}, ["source=x is for task=predict. Add that, or leave it out."]),
         # all at once
         (
@@ -304,7 +306,7 @@ def test_conflicts(changes: dict[str, Any], lines: list[str], usual: dict[str, A
     for key, value in changes.items():
         group, _, name = key.rpartition(".")
         (config[group] if group else config)[name] = value
-    assert rules.conflicts(config) == lines
+    assert conflicts(config) == lines
 
 
 @pytest.fixture(scope="module")

@@ -67,12 +67,13 @@ def register_resolvers() -> None:
 
 def _checked(typed: arguments.Typed) -> list[str]:
     """The overrides for Hydra; exits with all mistakes at once, before anything is loaded or written."""
-    from imgcls import command, rules
+    from imgcls import command
+    from imgcls.conflicts import conflicts
 
     done = command.examine(typed.overrides, typed.sweeps, typed.options.config_dir)
     problems = typed.problems + done.problems
     if not problems and not typed.shows:
-        problems = [line for job in done.jobs for line in rules.conflicts(job)]
+        problems = [line for job in done.jobs for line in conflicts(job)]
     if problems:
         _fail(problems, ConfigError.exit_code)
     if not typed.shows:
@@ -138,8 +139,9 @@ def _task(config: Any) -> float | None:
 def _refuse(settings: dict[str, Any]) -> None:
     """The check of last resort: a search plugin draws its values when all else has been checked."""
     from imgcls import rules
+    from imgcls.conflicts import conflicts
 
-    if wrong := rules.problems(settings) or rules.conflicts(settings):
+    if wrong := rules.problems(settings) or conflicts(settings):
         raise ConfigError(" ".join(wrong))
 
 

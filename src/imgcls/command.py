@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from imgcls import names, overrides, rules
 from imgcls.arguments import ALIASES, normalise
 from imgcls.composing import LOCAL, Conf, hydra_keys, own_place, plain, replaced
+from imgcls.conflicts import conflicts
 from imgcls.errors import ConfigError
 from imgcls.help import conf_folder
 from imgcls.kinds import spelt
@@ -38,7 +39,7 @@ def check(typed: Sequence[str], config_dir: str | None = None) -> tuple[dict[str
     """(configuration, problems) of the overrides of a single job."""
     done = examine([normalise(text) for text in typed], config_dir=config_dir)
     config = done.jobs[0] if done.jobs else {}
-    return config, done.problems or rules.conflicts(config)
+    return config, done.problems or conflicts(config)
 
 
 def examine(typed: Sequence[str], sweeps: bool = False, config_dir: str | None = None) -> Checked:
@@ -81,8 +82,10 @@ class _Examiner:
         groups = [s for s in settings if s.key in self.conf.usual or self.conf.options(s.key)]
         keys = [s for s in settings if s not in groups]
         choices = [lines for s in groups if (lines := self._choices(s))]
+        # What keys there are depends on the options: each choice of a sweep is looked at by itself
         for chosen in product(*choices):
             self._examine_jobs(chosen, keys)
+        # model=a, model=b → model=a,b
         joined = [",".join([first, *(line.partition("=")[2] for line in more)]) for first, *more in choices]
         self.done.overrides = joined + self.done.overrides
 
@@ -100,7 +103,7 @@ class _Examiner:
     def _choices(self, setting: Setting) -> list[str]:
         """The overrides, one for each value, that choose a group's options; none if one is not known."""
         group, optional = setting.key, self.conf.optional(setting.key)
-        if optional and setting.values == [None]:
+        if optional and setting.values == [None]:  # Hydra knows no GROUP=null
             return [f"~{group}"]
         wrong: list[str] = []
         for value, word in zip(setting.values, setting.words, strict=True):
@@ -109,8 +112,9 @@ class _Examiner:
             wrong += [option for option in several if not self.conf.has(group, option)]
         known = self.conf.options(group)
         for option in wrong:
-            near = ", ".join(names.near(option, known, 0.6) or known) or f"nothing, there is no {group} yet"
-            self.done.problems.append(f"{group}={option} is not known. Choose from: {near}.")
+            near = ", ".join(names.near(option, known, 0.6) or known)
+            hint = f"Choose from: {near}." if near else f"--config-dir DIR finds DIR/{group}/{option}.yaml."
+            self.done.problems.append(f"{group}={option} is not known. {hint}")
         return [] if wrong else [self.conf.choose(group, word) for word in setting.words]
 
     def _examine_jobs(self, chosen: Sequence[str], keys: list[Setting]) -> None:

@@ -17,7 +17,7 @@ TASKS
 GROUPS
 {groups}
 
-KEYS people change: epochs=20  batch_size=64  optimizer.lr=0.1  seed=0  dataset.root=DIR
+KEYS people change: epochs=20  batch_size=64  lr=0.1 (optimizer.lr)  seed=0  dataset.root=DIR
 All keys with their values: --cfg job, with whatever else you type.
 
 EXAMPLES

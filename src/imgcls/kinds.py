@@ -19,6 +19,7 @@ def spelt(value: object) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return f"[{','.join(map(spelt, value))}]"
+    # What YAML and Hydra would read as a number, a switch or nothing
     mistakable = r"[-+]?[\d.]+(e[-+]?\d+)?|true|false|null|nan|[-+]?inf"
     text = str(value)
     return f"'{text}'" if isinstance(value, str) and re.fullmatch(mistakable, text.lower()) else text
@@ -39,6 +40,7 @@ class Number:
         """Booleans are no numbers, and 8.0 is no whole number: what counts things wants an int."""
         if value is None:
             return self.null
+        # To Python true is 1
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
         least = self.low < value if self.above else self.low <= value

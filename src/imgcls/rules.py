@@ -1,16 +1,13 @@
-"""What settings may be, by key, and which cannot run together. Checked before torch loads."""
+"""What each setting may be, by its key; checked before torch loads."""
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from imgcls.data.facts import FACTS
 from imgcls.kinds import Choice, Kind, Number, Numbers, Text, like, spelt
 from imgcls.names import missing_object
 from imgcls.naming import flat
 
 TASKS = ("train", "evaluate", "predict")
-USE_RUNS = ("evaluate", "predict")  # tasks that use a finished run
 MONITORS = ("train/loss", "train/acc", "val/loss", "val/acc")
 COUNT, SHARE = Number(1, whole=True), Number(0, 1, below=True)
 NAME = "a folder name (letters, digits, '.', '_', '-')", r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -46,7 +43,7 @@ RULES: dict[str, Kind] = {
     "scaling.factor": Number(1, 64, whole=True),
     "scaling.size": Number(1, 4096, whole=True, null=True),
     "scaling.interpolation": Choice(("nearest", "bilinear", "bicubic")),
-    "optimizer.lr": Number(0, above=True),
+    "optimizer.lr": Number(0, above=True),  # at 0 a whole run would learn nothing, without a word
     "optimizer.momentum": SHARE,
     "optimizer.betas": Numbers(SHARE, 2),
     "optimizer.weight_decay": Number(0),
@@ -69,6 +66,7 @@ RULES: dict[str, Kind] = {
     "augmentation.crop": Number(0, whole=True),
     "augmentation.crop_mode": Choice(("zero", "reflect")),
     "augmentation.rotate": Number(0, 180),
+    # 1 would shift everything out of sight, and smooth away what there is to learn (label_smoothing)
     "augmentation.translate": SHARE,
     "augmentation.scale": Number(0, 0.9),
     "augmentation.brightness": Number(0, 1),
@@ -97,7 +95,7 @@ RULES: dict[str, Kind] = {
     "model.stem_pool": Choice((None, True, False)),
     "model.se_reduction": COUNT,
 }
-# What the code reads of a group, whatever option is chosen; the rest belongs to the option.
+# What the code itself reads of a group, whatever option is chosen; the rest belongs to the option.
 NEEDED = {
     "model": "name _target_",
     "dataset": "name _target_ root download val_fraction normalize channels resident num_workers limit"
@@ -142,81 +140,3 @@ def problems(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = Non
             option = config[group].get("name", "…")
             found.append(f"{group}={option} lacks {lacks}. Add to its file what those in conf/{group}/ have.")
     return [line for line in found if line]
-
-
-def conflicts(config: Mapping[str, Any]) -> list[str]:
-    """Settings that are each fine but cannot run together; all of them, one line each."""
-    parts = (_parts(config), _hold_out(config), _sizes(config), _tasks(config))
-    return [line for part in parts for line in part]
-
-
-def _parts(config: Mapping[str, Any]) -> Iterator[str]:
-    """Batches and what they are made of."""
-    data, size, parts = config["dataset"], config["batch_size"], config["accumulate"]
-    facts = FACTS.get(data["name"])
-    if facts and config["task"] == "train":
-        total = min(facts.train, data["limit"] or facts.train)
-        held = math.floor(total * data["val_fraction"] + 1e-9)
-        yield from _batches(size, total - held)
-        if data["val_fraction"] and not held:
-            share = f"dataset.val_fraction={data['val_fraction']}"
-            yield f"{share} holds out no image of {total}. Use 0, or more."
-    if size % parts:
-        fits = max(k for k in range(1, parts) if size % k == 0)
-        yield f"accumulate={parts} does not divide batch_size={size}. Use accumulate={fits}."
-
-
-def _batches(size: int, images: int) -> Iterator[str]:
-    """`size` must leave no batch of a single image: batch norm takes nothing from it."""
-    if size > images:
-        yield f"batch_size={size} is larger than the training set ({images} images). Use at most {images}."
-    elif size > 1 and images % size == 1:
-        fits = [
-            next(s for s in sizes if images % s != 1)
-            for sizes in (range(size, images + 1), range(size, 0, -1))
-        ]
-        yield (
-            f"batch_size={size} leaves a last batch of one image ({images} images), which batch norm "
-            f"cannot use. Use batch_size={fits[0]} or {fits[1]}."
-        )
-
-
-def _hold_out(config: Mapping[str, Any]) -> Iterator[str]:
-    """What is watched must be measured."""
-    stopping, schedule = config["early_stopping"], config["schedule"]
-    watched = {
-        "early_stopping.monitor": stopping["monitor"] if stopping["patience"] else "",
-        "schedule.monitor": schedule.get("monitor", ""),
-    }
-    for key, monitor in watched.items():
-        if monitor.startswith("val/") and not config["dataset"]["val_fraction"]:
-            yield f"{key}={monitor} needs a hold-out. Use {key}=train/loss, or dataset.val_fraction=0.1."
-
-
-def _sizes(config: Mapping[str, Any]) -> Iterator[str]:
-    """Pixels."""
-    scaling, augmentation = config["scaling"], config["augmentation"]
-    if scaling["size"] and scaling["factor"] > 1:
-        yield (
-            f"scaling.size={scaling['size']} and scaling.factor={scaling['factor']} exclude each other. "
-            "Use scaling.factor=1 or scaling.size=null."
-        )
-    facts, crop = FACTS.get(config["dataset"]["name"]), augmentation.get("crop", 0)
-    if facts and augmentation.get("crop_mode") == "reflect" and crop >= facts.image_size:
-        yield (
-            f"augmentation.crop={crop}: images {facts.image_size} pixels wide reflect at most "
-            f"{facts.image_size - 1}. Use less, or augmentation.crop_mode=zero."
-        )
-
-
-def _tasks(config: Mapping[str, Any]) -> Iterator[str]:
-    """What each task needs and has no use for."""
-    task = config["task"]
-    if config["run"] and task not in USE_RUNS:
-        yield f"run={config['run']} is for other tasks. Add task=evaluate or task=predict, or leave it out."
-    if task in USE_RUNS and not config["run"]:
-        yield f"task={task} needs the folder of a run. Add run=outputs/NAME."
-    if task == "predict" and not config["source"]:
-        yield "task=predict needs images. Add source=PATH (an image, a folder or a glob)."
-    if task != "predict" and config["source"]:
-        yield f"source={config['source']} is for task=predict. Add that, or leave it out."

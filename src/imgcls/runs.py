@@ -108,7 +108,7 @@ class Run:
                 import yaml
 
                 write_text(self / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-        except BaseException:
+        except BaseException:  # a sweep goes on in this process, and may come back here
             self.release()
             raise
 

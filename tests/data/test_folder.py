@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,16 @@ def test_the_second_start_decodes_nothing(tmp_path: Path, decoded: list[str]) ->
     assert same(open_folder(root), first) and len(decoded) == 20
     assert pixels_file(root).stat().st_size == 20 * 8 * 8 * 3
     assert sorted(path.suffix for path in (root / ".imgcls-cache").iterdir()) == [".json", ".lock", ".u8"]
+
+
+def test_one_of_several_processes_decodes(tmp_path: Path, decoded: list[str]) -> None:
+    root, found = photos(tmp_path), []
+    threads = [threading.Thread(target=lambda: found.append(open_folder(root).digest)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1 and len(found) == 3 and len(decoded) == 20
 
 
 def test_the_headers_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
