@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,13 +18,14 @@ def one_thread() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
+@cache
+def _composed(*overrides: str) -> dict[str, Any]:
+    config, problems = command.check(overrides)
+    assert problems == []
+    return config
+
+
 @pytest.fixture
 def compose() -> Callable[..., dict[str, Any]]:
     """Overrides → the plain configuration that they compose to, without a mistake in it."""
-
-    def composed(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
-        config, problems = command.check(overrides, config_dir)
-        assert problems == []
-        return config
-
-    return composed
+    return lambda *overrides: deepcopy(_composed(*overrides))

@@ -381,3 +381,33 @@ def test_a_second_test_counts_from_zero() -> None:
     for _ in range(2):
         trainer.test(classifier, datamodule=images, verbose=False)
         assert classifier.scores.full()["n"] == 100
+
+
+def test_a_frozen_backbone_does_not_move_and_the_head_does() -> None:
+    """Neither by gradients nor by batch norm's statistics, over two epochs with validation between them."""
+    config = config_of("model=resnet20", "model.width=4") | {"freeze": "backbone"}
+    before = build.classifier(config, build.data(config)).state_dict()
+    after = fit(config).state_dict()
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved == {"network.fc.weight", "network.fc.bias"}
+
+
+def test_auxiliary_heads_and_penalty_reach_the_loss() -> None:
+    """Each head by its weight; the penalty as it is; in evaluation neither."""
+
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return (x, [(2 * x, 0.3), (3 * x, 0.1)]) if self.training else x
+
+        def penalty(self) -> torch.Tensor:
+            return torch.tensor(0.25)
+
+    config = config_of()
+    classifier = build.classifier(config, build.data(config))
+    classifier.network = Odd()
+    x, labels = torch.randn(4, 10), torch.arange(4)
+    logits, loss = classifier._objective(classifier.network(x), labels)
+    parts = (F.cross_entropy(k * x, labels) * share for k, share in ((1, 1.0), (2, 0.3), (3, 0.1)))
+    assert torch.equal(logits, x)
+    assert loss.item() == pytest.approx(sum(part.item() for part in parts) + 0.25, abs=1e-6)
+    assert torch.equal(classifier.network.eval()(x), x)

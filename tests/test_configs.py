@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from hydra import initialize_config_dir
 
 from imgcls import command, help, rules
+from imgcls.composing import Conf, plain
+from imgcls.conflicts import conflicts
 from imgcls.kinds import like
 from imgcls.naming import flat
 
@@ -33,19 +36,25 @@ Configs = dict[tuple[str, str], dict[str, Any]]
 def configs() -> Configs:
     """What each option of each group composes to, with everything else as usual."""
     composed: Configs = {}
-    for group, name in OPTIONS:
-        config, problems = command.check([f"{group}={name}"])
-        assert problems == [], (group, name)
-        composed[group, name] = config
+    with initialize_config_dir(str(help.conf_folder()), version_base="1.3"):
+        conf = Conf([])
+        for group, name in OPTIONS:
+            composed[group, name] = plain(conf.compose([conf.choose(group, name)]))
     return composed
 
 
-@pytest.mark.parametrize(("group", "name"), OPTIONS)
-def test_an_option_is_called_as_its_file(group: str, name: str, configs: Configs) -> None:
+def test_every_option_can_run(configs: Configs) -> None:
+    """All of its values are good, and go together with everything else as usual."""
+    found = {option: rules.problems(config, flat(config)) for option, config in configs.items()}
+    found = {option: lines or conflicts(configs[option]) for option, lines in found.items()}
+    assert {option: lines for option, lines in found.items() if lines} == {}
+
+
+def test_every_option_is_called_as_its_file(configs: Configs) -> None:
     """Debug options, which may set anything, say it in `debug`; a dataset may add which part of it."""
-    config = configs[group, name]
-    said = str(config["debug"] if group == "debug" else config[group]["name"])
-    assert said == name or said.startswith(f"{name}_")
+    for (group, name), config in configs.items():
+        said = str(config["debug"] if group == "debug" else config[group]["name"])
+        assert said == name or said.startswith(f"{name}_")
 
 
 def test_the_settings_that_every_run_has(configs: Configs) -> None:
@@ -75,10 +84,8 @@ def test_what_the_code_reads_is_what_all_options_have(group: str, configs: Confi
 
 def test_every_group_has_an_option_by_default(compose: Any) -> None:
     """Only experiments and debug options need not be chosen."""
-    free = {"debug", "experiment", "local"}
-    assert {group for group, _ in OPTIONS} - free == {k for k, v in compose().items() if "name" in str(v)} - {
-        *("name",)
-    }
+    chosen = {key for key, value in compose().items() if isinstance(value, dict) and "name" in value}
+    assert {group for group, _ in OPTIONS} - {"debug", "experiment"} == chosen
 
 
 def test_a_dataset_brings_its_augmentation_and_what_is_typed_wins(compose: Any) -> None:
@@ -86,8 +93,8 @@ def test_a_dataset_brings_its_augmentation_and_what_is_typed_wins(compose: Any) 
     assert compose("dataset=cifar10", "augmentation=none")["augmentation"]["name"] == "none"
 
 
-def test_data_lies_where_the_environment_says(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IMGCLS_DATA", raising=False)
-    assert compose()["dataset"]["root"] == "data"
+    assert command.check([])[0]["dataset"]["root"] == "data"
     monkeypatch.setenv("IMGCLS_DATA", "/mnt/data")
-    assert compose()["dataset"]["root"] == "/mnt/data"
+    assert command.check([])[0]["dataset"]["root"] == "/mnt/data"

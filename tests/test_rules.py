@@ -4,6 +4,7 @@ import copy
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +109,7 @@ def test_a_network_of_ones_own_may_mean_something_else() -> None:
         ("imgcls.models.convnet.convnet", None),
         ("os.system", None),  # a module may make its names as it runs
         ("math.sqrt", None),  # and may have no source
+        ("plain.net.Net", None),  # a folder of the user's, without __init__.py
         ("torch.optim.Adamm", f"Adamm is not in {torch.optim.__file__}. Did you mean Adam or …"),
         ("imgcls.models.convnett.convnet", "convnett is not in … Did you mean convnet?"),
         ("imgcls.models.convnet.Nothing", "Nothing is not in … Check its spelling."),
@@ -115,7 +117,11 @@ def test_a_network_of_ones_own_may_mean_something_else() -> None:
         ("", "there is no package ''. Install it, or run with PYTHONPATH=FOLDER."),
     ],
 )
-def test_targets_are_looked_up_without_importing_them(path: str, problem: str | None) -> None:
+def test_targets_are_looked_up_without_importing_them(
+    path: str, problem: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
     found = rules.problem("model._target_", path)
     if problem is None:
         assert found is None
@@ -315,3 +321,18 @@ def usual() -> dict[str, Any]:
     from imgcls import command
 
     return command.check([])[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["freeze=backbone"], "freeze=backbone would keep random weights"),
+        (
+            ["model=torchvision", "model.pretrained=true", "init=he"],
+            "init=he would overwrite the pretrained weights",
+        ),
+    ],
+)
+def test_weights_must_make_sense(typed: list[str], said: str) -> None:
+    config, problems = command.check(typed)
+    assert [line for line in problems if said in line]

@@ -68,12 +68,12 @@ def register_resolvers() -> None:
 def _checked(typed: arguments.Typed) -> list[str]:
     """The overrides for Hydra; exits with all mistakes at once, before anything is loaded or written."""
     from imgcls import command
-    from imgcls.conflicts import conflicts
+    from imgcls.conflicts import conflicts, shared
 
     done = command.examine(typed.overrides, typed.sweeps, typed.options.config_dir)
     problems = typed.problems + done.problems
     if not problems and not typed.shows:
-        problems = [line for job in done.jobs for line in conflicts(job)]
+        problems = [line for job in done.jobs for line in conflicts(job)] + shared(done.jobs)
     if problems:
         _fail(problems, ConfigError.exit_code)
     if not typed.shows:

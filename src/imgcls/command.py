@@ -146,6 +146,8 @@ class _Examiner:
         if setting.of_hydra:
             if not self.conf.takes(config, setting.key):
                 self._unknown(setting.key, setting.typed, hydra_keys(config))
+            elif not setting.typed:
+                self.done.problems.append(f"{setting.key}= has no value. Give it one, or leave it out.")
         elif last == "name" and group in self.conf.usual:
             self.done.problems.append(f"{setting.key}={setting.typed} names no option. Write {group}=OPTION.")
         else:

@@ -1,9 +1,11 @@
 """Settings that are each fine but cannot run together, as far as is known before torch and data load."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from imgcls import naming
 from imgcls.data.facts import FACTS
 
 USE_RUNS = ("evaluate", "predict")  # tasks that use a finished run
@@ -11,8 +13,19 @@ USE_RUNS = ("evaluate", "predict")  # tasks that use a finished run
 
 def conflicts(config: Mapping[str, Any]) -> list[str]:
     """Settings that are each fine but cannot run together; all of them, one line each."""
-    parts = (_parts(config), _hold_out(config), _sizes(config), _devices(config), _tasks(config))
-    return [line for part in parts for line in part]
+    rooms = (_parts, _hold_out, _sizes, _devices, _weights, _tasks)
+    return [line for room in rooms for line in room(config)]
+
+
+def shared(jobs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Jobs of a sweep that would train different networks in one folder."""
+    trained = [(naming.name(job), naming.digest(job)) for job in jobs if job["task"] == "train"]
+    runs = Counter(name for name, _ in dict.fromkeys(trained))
+    return [
+        f"name={name} is the folder of {count} different runs of this sweep. Leave name out."
+        for name, count in runs.items()
+        if count > 1
+    ]
 
 
 def _parts(config: Mapping[str, Any]) -> Iterator[str]:
@@ -79,6 +92,18 @@ def _devices(config: Mapping[str, Any]) -> Iterator[str]:
     """One process per run folder, for now: a second would wait for the lock of the first."""
     if (devices := config["trainer"]["devices"]) > 1:
         yield f"trainer.devices={devices}: a run uses one device. Leave it out."
+
+
+def _weights(config: Mapping[str, Any]) -> Iterator[str]:
+    """Weights that were trained before, or were not."""
+    pretrained, init = config["model"].get("pretrained"), config["init"]
+    if config["freeze"] != "none" and not pretrained:
+        yield (
+            f"freeze={config['freeze']} would keep random weights. Add model.pretrained=true "
+            "(model=torchvision or model=timm), or use freeze=none."
+        )
+    if pretrained and {init["conv"], init["linear"], init["bias"]} != {"default"}:
+        yield f"init={init['name']} would overwrite the pretrained weights. Use init=default."
 
 
 def _tasks(config: Mapping[str, Any]) -> Iterator[str]:

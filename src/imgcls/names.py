@@ -109,9 +109,9 @@ def missing_object(path: str) -> str | None:
     """What is wrong with the dotted name of a Python object, as far as files tell without running them."""
     package, *parts = path.split(".")
     spec = find_spec(package) if package.isidentifier() else None
-    if spec is None or spec.origin is None:
+    if spec is None:
         return f"there is no package {package or path!r}. Install it, or run with PYTHONPATH=FOLDER."
-    file = Path(spec.origin)
+    file = Path(spec.origin or "")  # a folder without __init__.py has none, and may have anything
     while parts and file.name == "__init__.py":
         below = (file.parent / parts[0] / "__init__.py", file.parent / f"{parts[0]}.py")
         found = next((b for b in below if b.is_file()), None)

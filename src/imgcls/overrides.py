@@ -1,5 +1,6 @@
 """One override of the command line: its key, and the values that it stands for."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,18 +11,21 @@ from hydra.errors import HydraException
 
 from imgcls.arguments import quoted
 from imgcls.errors import ConfigError
+from imgcls.kinds import Number, Numbers
+from imgcls.rules import RULES
 
 PARSER = OverridesParser.create()
 
 
 @dataclass(frozen=True)
 class Setting:
-    """`key=value`, or in a sweep several values; `words` are the values as they are typed."""
+    """`key=value`, or in a sweep several values."""
 
     key: str
     values: list[Any]
-    words: list[str]
-    typed: str
+    words: list[str]  # the values as they are typed
+    typed: str  # all that stands behind the '='
+    spelling: str  # the same in Hydra's grammar
 
     @property
     def of_hydra(self) -> bool:
@@ -30,24 +34,32 @@ class Setting:
 
     def line(self, force: bool) -> str:
         """The override as Hydra takes it; by `force` also where nothing stands yet."""
-        return f"{'++' if force else ''}{self.key}={self.typed}"
+        return f"{'++' if force else ''}{self.key}={self.spelling}"
 
 
 def read(text: str, sweeps: bool, options: Callable[[str], list[str]]) -> Setting:
     """What an override says; ConfigError if nothing can be made of it. `options` lists those of a group."""
     override = _parse(text)
     key, typed = override.key_or_group, text.partition("=")[2]
+    spelling = str(override.input_line).partition("=")[2]
     if override.is_delete():
         raise ConfigError(f"~{key} cannot be left out. Give it another value: {key}=…")
     if override.package:
         raise ConfigError(f"{text} puts a group elsewhere. Write {key}={typed}.")
     if not override.is_sweep_override():
-        return Setting(key, [override.value()], [typed], typed)
+        return Setting(key, [override.value()], [typed], typed, spelling)
     if not sweeps:
-        whole, comma, rest = typed.partition(",")
-        decimal = f"Write {whole}.{rest}, or add" if f"{whole}{rest}".isdigit() and comma else "Add"
-        raise ConfigError(f"{key}={typed} is several values. {decimal} -m for a sweep.")
+        raise ConfigError(f"{key}={typed} is several values. {_one(key, typed)} -m for a sweep.")
     return _swept(override, typed, options)
+
+
+def _one(key: str, typed: str) -> str:
+    """How to write one value with a comma in it, where that can be meant."""
+    kind = RULES.get(key)
+    if isinstance(kind, Numbers):
+        return f"Write [{typed}], or add"
+    decimal = isinstance(kind, Number) and not kind.whole and re.fullmatch(r"\d+,\d+", typed)
+    return f"Write {typed.replace(',', '.')}, or add" if decimal else "Add"
 
 
 def _parse(text: str) -> Override:
@@ -67,7 +79,7 @@ def _swept(override: Override, typed: str, options: Callable[[str], list[str]]) 
     if override.is_hydra_override():
         raise ConfigError(f"{key}={typed} cannot be swept. Give it one value.")
     if isinstance(value, IntervalSweep):  # for a search plugin, which draws from between its ends
-        return Setting(key, [value.start, value.end], [str(value.start), str(value.end)], typed)
+        return Setting(key, [value.start, value.end], [str(value.start), str(value.end)], typed, typed)
     try:
         words = value.filter(options(key)) if isinstance(value, Glob) else [*override.sweep_string_iterator()]
     except (HydraException, ValueError):  # a range with a step of 0
@@ -75,4 +87,4 @@ def _swept(override: Override, typed: str, options: Callable[[str], list[str]]) 
     if not words:
         raise ConfigError(f"{key}={typed} stands for no value. Name some.")
     values = [PARSER.parse_override(f"{key}={word}").value() for word in words]
-    return Setting(key, values, words, ",".join(words) if isinstance(value, Glob) else typed)
+    return Setting(key, values, words, typed, ",".join(words) if isinstance(value, Glob) else typed)

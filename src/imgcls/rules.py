@@ -126,8 +126,8 @@ def problem(key: str, value: object, default: object = None) -> str | None:
     kind = kind_of(key, default)
     if kind is None or kind.accepts(value):
         return None
-    quotes = isinstance(value, str) and spelt(value) != value
-    return f"{key}={spelt(value)} must be {kind}." + (" Leave the quotes away." if quotes else "")
+    quoted = isinstance(value, str) and spelt(value) != value
+    return f"{key}={spelt(value)} must be {kind}{', not text' if quoted else ''}."
 
 
 def problems(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> list[str]:

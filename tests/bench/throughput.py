@@ -105,8 +105,14 @@ class PerImage(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(self, images: Images) -> None:
         self.images = images
-        steps = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
-        self.transform = transforms.Compose([transforms.ToPILImage(), *steps, transforms.Normalize(0.5, 0.25)])
+        steps = [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+        ]
+        self.transform = transforms.Compose(
+            [transforms.ToPILImage(), *steps, transforms.Normalize(0.5, 0.25)]
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -139,7 +145,9 @@ def plain_loop(config: dict[str, Any], images: ImageData) -> Callable[[], float]
     def run() -> float:
         watch = Stopwatch()
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        trainer = Trainer(max_epochs=1, accelerator="cpu", callbacks=[watch], enable_model_summary=False, **quiet)
+        trainer = Trainer(
+            max_epochs=1, accelerator="cpu", callbacks=[watch], enable_model_summary=False, **quiet
+        )
         trainer.fit(Plain(network), loader)
         return watch.seconds
 
@@ -174,7 +182,8 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     register_resolvers()
     build.quiet()
-    print(f"{devices.describe('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}, {rounds} rounds")
+    where = f"{devices.describe('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    print(f"{where}, {rounds} rounds")
     with TemporaryDirectory() as folder:
         for case in CASES:
             print(case)

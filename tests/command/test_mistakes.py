@@ -25,6 +25,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("scaling=0", ["scaling=0 is not known. Choose from: native, to224, to32, x2, x3, x4, x5."]),
     ("scaling=2", ["scaling=2 is not known. Choose from: x2."]),
     ("trainer=ddp_sim", ["trainer=ddp_sim is not known. Choose from: auto, cpu, gpu."]),
+    ("experiment=nosuch", ["experiment=nosuch is not known. …"]),
     ("debug=true", ["debug=true is not known. Choose from: fdr, limit, overfit, profiler."]),
     ("optimizer=SGD", ["optimizer=SGD is not known. Choose from: sgd."]),
     ("model=null", ["model=null is not known. Choose from: …"]),
@@ -103,7 +104,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("lr=0", [f"optimizer.lr=0 {LR}"]),
     ("lr=-1", [f"optimizer.lr=-1 {LR}"]),
     ("lr=abc", [f"optimizer.lr=abc {LR}"]),
-    ("lr='0.1'", [f"optimizer.lr='0.1' {LR} Leave the quotes away."]),
+    ("lr='0.1'", ["optimizer.lr='0.1' must be a number > 0, not text."]),
     ("lr=null", [f"optimizer.lr=null {LR}"]),
     ("lr=nan", [f"optimizer.lr=nan {LR}"]),
     ("lr=inf", [f"optimizer.lr=inf {LR}"]),
@@ -177,6 +178,12 @@ MISTAKES: list[tuple[str, list[str]]] = [
         ],
     ),
     ("run=x", ["run=x is for other tasks. Add task=evaluate or task=predict, or leave it out."]),
+    ("epochs=05", ["epochs='05' must be a whole number >= 1, not text."]),
+    (
+        "schedule=step schedule.at=0.5,0.8",
+        ["schedule.at=0.5,0.8 is several values. Write [0.5,0.8], or add …"],
+    ),
+    ("hydra.run.dir=", ["hydra.run.dir= has no value. Give it one, or leave it out."]),
     # sweeps: every value of every key, before the first job
     ("-m lr=0.1,abc", [f"optimizer.lr=abc {LR}"]),
     ("-m lr=0.1,0.2 batch_size=8,0", [f"batch_size=0 {COUNT}"]),
@@ -184,6 +191,13 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("-m lr=choice(0.1,0)", [f"optimizer.lr=0 {LR}"]),
     ("-m model=resnet18,resnet19", ["model=resnet19 is not known. Choose from: resnet1…"]),
     ("-m model=resnet20,convnet model.width=8", ["unknown key model.width=8. model has dropout, padding."]),
+    (
+        "-m lr=0.1,0.2 name=x,y",
+        [
+            "name=x is the folder of 2 different runs of this sweep. Leave name out.",
+            "name=y is the folder of 2 different runs of this sweep. Leave name out.",
+        ],
+    ),
     ("-m batch_size=64,5000", ["batch_size=5000 is larger than the training set (1294 images). …"]),
     ("-m seed=range(3,3)", ["seed=range(3,3) stands for no value. Name some."]),
     ("-m seed=range(0,3,0)", ["seed=range(0,3,0) stands for no value. Name some."]),

@@ -25,6 +25,8 @@ def test_options_of_ones_own(own: Any, answer: Any, jobs: list[dict[str, Any]]) 
     assert answer("--config-dir", str(folder), "model=mynet", "model.width=0.25")[:2] == (0, [])
     target = "imgcls.models.convnet.convnet"
     assert jobs[0]["model"] == {"name": "mynet", "_target_": target, "width": 0.25, "act": "relu"}
+    assert answer("--config-dir", str(folder), "model=mynet", "model.act=größer = 3")[:2] == (0, [])
+    assert jobs[1]["model"]["act"] == "größer = 3"
     wrong = answer("model=mynet", "model.width=a", "model.act=3", "model.depth=1", f"--config-dir={folder}")
     assert wrong[1] == [
         "imgcls: error: unknown key model.depth=1. model has width, act.",

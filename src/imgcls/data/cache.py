@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -77,12 +78,16 @@ class Undecoded:
 
     def index_select(self, dim: int, rows: torch.Tensor) -> torch.Tensor:
         """Pixels of the files in `rows`."""
-        return torch.from_numpy(np.stack([self.look.read(self.paths[row]) for row in rows.tolist()]))
+        pixels = np.empty(self.look.shape(len(rows)), np.uint8)
+        for image, row in zip(pixels, rows.tolist(), strict=True):
+            image[:] = self.look.read(self.paths[row])
+        return torch.from_numpy(pixels)
 
     @property
     def identity(self) -> bytes:
         """What tells these files from others without reading them: their names and sizes."""
-        return "\n".join([*self.files.names, str(self.look)]).encode() + self.files.stats[:, 0].tobytes()
+        text = "\n".join([*self.files.names, str(self.look)])
+        return os.fsencode(text) + self.files.stats[:, 0].tobytes()
 
 
 def decode(files: Files, look: Look, put: Callable[[np.ndarray], object]) -> dict[str, str]:
@@ -108,7 +113,7 @@ class Shelf:
     def __init__(self, title: str, files: Files, used: bool) -> None:
         user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "imgcls"
         own = hashlib.sha256(os.fsencode(files.root)).hexdigest()[:16]
-        self.title, self.key = title, files.digest[:16]
+        self.title, self.key = title[:40], files.digest[:16]
         self.places = [files.root / CACHE, user / own] if used else []
 
     @cached_property
@@ -121,8 +126,9 @@ class Shelf:
                     return place
         return None
 
+    @cached_property
     def lock(self) -> contextlib.AbstractContextManager[object]:
-        """Lets one process at a time decode."""
+        """Lets one process at a time decode and write; may be taken again by the one who has it."""
         return FileLock(self.folder / f"{self.title}.lock") if self.folder else contextlib.nullcontext()
 
     def noted(self) -> Scan | None:
@@ -130,13 +136,13 @@ class Shelf:
         path = self._find(self._notes)
         try:
             return Scan(**json.loads(path.read_text(encoding="utf-8"))) if path else None
-        except (OSError, ValueError, TypeError):  # damaged, or of another version
+        except (OSError, ValueError, TypeError):  # damaged, or written by another version
             return None
 
     def note(self, found: Scan) -> None:
         """Keep what a scan found."""
         if self.folder:
-            with self._new(self._notes) as file:
+            with self.lock, self._new(self._notes) as file:
                 file.write(json.dumps(asdict(found)).encode())
 
     def mapped(self, count: int, look: Look) -> torch.Tensor | None:
@@ -144,9 +150,10 @@ class Shelf:
 
         They stay on the disk until they are used; what is written to them stays in memory.
         """
-        path, size = self._find(self._pixels(look)), int(np.prod(look.shape(count)))
+        path, size = self._find(self._pixels(look)), math.prod(look.shape(count))
         if path is None or path.stat().st_size != size:
             return None
+        # Not shared: torch then opens the file for reading only, and copies the pages that are written to.
         return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).view(look.shape(count))
 
     def writing(self, look: Look) -> contextlib.AbstractContextManager[BinaryIO]:
@@ -158,7 +165,7 @@ class Shelf:
         return f"{self.title}-{self.key}.json"
 
     def _pixels(self, look: Look) -> str:
-        """The name says all that decides about the pixels, but for the version of the decoder."""
+        """A name that says all that decides about the pixels."""
         import PIL
 
         version = hashlib.sha256(f"{READER} {PIL.__version__} {self.key}".encode()).hexdigest()[:16]
@@ -183,6 +190,7 @@ class Shelf:
             raise ResourceError(f"{what}. Make room, or set dataset.cache=false.") from error
         finally:
             part.unlink(missing_ok=True)
+        # What was made of the files before they changed is of no use any more.
         for old in self.folder.glob(f"*{path.suffix}"):
             if old != path and old.name.rpartition("-")[0] == name.rpartition("-")[0]:
                 with contextlib.suppress(OSError):  # another process may use it

@@ -40,7 +40,7 @@ class Files:
 
     @cached_property
     def paths(self) -> list[str]:
-        """Where the files lie."""
+        """Where the files lie; those that a list names in full, there."""
         return [os.path.join(self.root, name) for name in self.names]  # noqa: PTH118 - quick for a million
 
     @cached_property
@@ -51,7 +51,7 @@ class Files:
     @cached_property
     def digest(self) -> str:
         """Hex sha256 that changes with every change of a file, of the choice of files, and of their parts."""
-        sha = hashlib.sha256("\n".join(self.names).encode(errors="surrogateescape"))
+        sha = hashlib.sha256(os.fsencode("\n".join(self.names)))
         sha.update(self.stats.tobytes())
         sha.update(self.parts.tobytes())
         return sha.hexdigest()
@@ -67,6 +67,7 @@ class Files:
 
 
 def _stat(path: str) -> tuple[int, int]:
+    """Bytes and time of the last change in ns."""
     try:
         found = os.stat(path)  # noqa: PTH116
     except OSError:

@@ -72,14 +72,16 @@ def folder(
 def hold_out_test(files: Files, fraction: float, seed: int) -> Files:
     """The files with a seeded share of those to train on, each class in proportion, as the test set."""
     train = files.of(TRAIN)
-    labels = torch.from_numpy(files.labels[train])
-    held = hold_out(labels, fraction, keys.key(seed, "test"))[1]
-    held = held[labels.bincount()[labels[held]] > 1]  # what is alone in its class is needed for training
+    labels = files.labels[train]
+    held = hold_out(torch.from_numpy(labels), fraction, keys.key(seed, "test"))[1].numpy()
+    # A class that would be held out as a whole keeps an image to train on.
+    classes, first = np.unique(labels[held], return_index=True)
+    held = np.delete(held, first[np.bincount(labels[held])[classes] == np.bincount(labels)[classes]])
     if not len(held):
         what = f"dataset.test_fraction={fraction} holds out none of {len(train)} images"
         raise ConfigError(f"{what}, and there is no test set. Use more, or make one.")
     parts = files.parts.copy()
-    parts[train[held.numpy()]] = TEST
+    parts[train[held]] = TEST
     words = f"{files.layout}, {fraction:.0%} of them held out as the test set"
     return replace(files, parts=parts, layout=words).take(np.argsort(parts, kind="stable"))
 
@@ -105,12 +107,13 @@ class _Loading:
         self.skips = wanted.on_bad_image == "skip"
         self.shelf = Shelf(title, files, wanted.cache is not False)
         found = self.shelf.noted()
-        if found is None or (found.broken and not self.skips):  # they may be mended now
-            self._believe(found := scan(files, compare))
-            self.shelf.note(found)
-        self._believe(found)
-        report(title, files, found)
-        self.look = Look(wanted.image_size, wanted.fit, wanted.channels or (1 if found.grey else 3))
+        if found and (self.skips or not found.broken):  # else what was broken may be mended now
+            self._believe(found)
+        else:
+            self._believe(scan(files, compare))
+            self.shelf.note(self.found)
+        report(title, files, self.found)
+        self.look = Look(wanted.image_size, wanted.fit, wanted.channels or (1 if self.found.grey else 3))
 
     def _believe(self, found: Scan) -> None:
         """Go on with what is known of the files."""
@@ -126,7 +129,7 @@ class _Loading:
         wanted = self.wanted
         pixels = self.shelf.mapped(len(self.good), self.look)
         if pixels is not None:
-            log.info("decoded before: %s holds %s images", self.shelf.folder, f"{len(pixels):,}")
+            log.info("all of them were decoded before")
             return pixels
         # A limit is for a quick look: it decodes no more than it uses.
         fits = self.bytes < psutil.virtual_memory().available / 2 and not wanted.limit
@@ -142,25 +145,20 @@ class _Loading:
         free = shutil.disk_usage(place).free if place else 0
         if place and self.bytes < 0.9 * free:
             return True
-        why = (
-            f"only {_mb(free)} are free in {place}"
-            if place
-            else f"{self.shelf.places[0]} cannot be written to"
-        )
-        what = f"{self.title}: cannot keep {_mb(self.bytes)} of decoded images ({why})"
+        where = f"{_mb(free)} are free in {place}" if place else f"{self.shelf.places[0]} is read-only"
+        fault = f"{self.title}: cannot keep {_mb(self.bytes)} of decoded images ({where})"
         if self.wanted.cache is True:
-            raise ResourceError(f"{what}. Make room, or set dataset.cache=false.")
-        log.info(what)
+            raise ResourceError(f"{fault}. Make room, or set dataset.cache=false.")
+        log.info(fault)
         return False
 
     def _on_disk(self) -> torch.Tensor:
         """Decode into the cache, unless another process does so meanwhile."""
-        with self.shelf.lock():
+        with self.shelf.lock:
+            # Who waited here takes over what the other process found out.
             self._believe(self.shelf.noted() or self.found)
             if self.shelf.mapped(len(self.good), self.look) is None:
-                log.info(
-                    "decoding to %d px, kept in %s (%s)", self.look.size, self.shelf.folder, _mb(self.bytes)
-                )
+                log.info("decoding to %d px into %s", self.look.size, self.shelf.folder)
                 with self.shelf.writing(self.look) as file:
                     self._decode(lambda image: file.write(image.data))
         pixels = self.shelf.mapped(len(self.good), self.look)
@@ -169,7 +167,7 @@ class _Loading:
 
     def _in_memory(self) -> torch.Tensor:
         """Decode into memory."""
-        log.info("decoding to %d px in memory (%s)", self.look.size, _mb(self.bytes))
+        log.info("decoding to %d px into memory", self.look.size)
         pixels = np.empty(self.look.shape(len(self.good)), np.uint8)
         rows = iter(pixels)
         self._decode(lambda image: np.copyto(next(rows), image))
@@ -187,11 +185,12 @@ class _Loading:
         """Hand all pixels to `put`; files that cannot be read are refused, or left out from now on."""
         broken = decode(self.good, self.look, put)
         if broken:
-            self._believe(replace(self.found, broken=self.found.broken | broken))
+            self._believe(replace(self.found, broken=self.found.broken | broken))  # DataError unless skipped
             log.info("left out: %d that cannot be decoded: %s", len(broken), brief(list(broken), 3))
         self.found.decoded = True
         self.shelf.note(self.found)
 
 
 def _mb(size: int) -> str:
+    """Bytes for people."""
     return f"{size / 1e6:,.0f} MB"

@@ -104,7 +104,8 @@ def _entries(root: Path, place: Path, part: int, folders: list[str], aside: Coun
     """All images of the class folders in `place`; DataError for an empty one to train on."""
     entries: list[Entry] = []
     for name in folders:
-        images = [(part, name, image.relative_to(root).as_posix()) for image in _images(place / name, aside)]
+        images = [(part, name, file) for file in _images(root, place / name, aside)]
+        # A class to validate or test on may be empty, but one to train on is hardly meant to be.
         if not images and part == TRAIN:
             kinds = ", ".join(SUFFIXES)
             raise DataError(f"{place / name} has no images ({kinds}). Put some there, or remove it.")
@@ -112,9 +113,9 @@ def _entries(root: Path, place: Path, part: int, folders: list[str], aside: Coun
     return entries
 
 
-def _images(folder: Path, aside: Counter[str]) -> Iterator[Path]:
-    """Images in a folder and all below, by name."""
-    seen = set()
+def _images(root: Path, folder: Path, aside: Counter[str]) -> Iterator[str]:
+    """Images in a folder and all below, as names relative to the root, in order."""
+    seen, outer = set(), len(os.path.join(root, ""))  # noqa: PTH118 - text is quicker than a million paths
     for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:  # a link that leads in a circle
@@ -123,10 +124,12 @@ def _images(folder: Path, aside: Counter[str]) -> Iterator[Path]:
         seen.add(real)
         aside.update(f"{name}/" for name in folders if _hidden(name))
         folders[:] = sorted(name for name in folders if not _hidden(name))
-        yield from (Path(place, name) for name in sorted(files) if _is_image(name, aside))
+        inner = Path(place).as_posix()[outer:]
+        yield from (f"{inner}/{name}" for name in sorted(files) if _is_image(name, aside))
 
 
 def _refuse(error: OSError) -> None:
+    """A folder that cannot be read must not look empty."""
     raise error
 
 
@@ -137,11 +140,13 @@ def _rows(path: Path) -> Iterator[Entry]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not in UTF-8. Save it as a CSV in UTF-8.") from error
     head = text.partition("\n")[0].strip()
+    # Spreadsheets write semicolons where the comma is in decimal fractions.
     table = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
     if not {"path", "label"} <= set(table.fieldnames or ()):
         raise DataError(f"{path} begins with {head[:60]!r}. Begin it with path,label or path,label,split.")
     known: set[str] = set()
     for row in table:
+        # csv keeps what is beyond the last column under None: a comma in a path that is not in quotes
         name, label, split = (str(row.get(key) or "").strip() for key in ("path", "label", "split"))
         part = SPLITS.get(split.lower()) if "split" in row else TRAIN
         if not name or not label or part is None or None in row:
@@ -166,7 +171,7 @@ def _files(root: Path, entries: list[Entry], layout: str, aside: Counter[str]) -
         if name not in labels:
             what = f"{file} ({PARTS[part]}) is of class {name}, which is not in train"
             raise DataError(f"{root}: {what}. Classes to train on are {brief(classes, 5)}.")
-    entries.sort(key=lambda entry: entry[0])
+    entries.sort(key=lambda entry: entry[0])  # stable: a list's own order is kept within each part
     parts, names = [part for part, _, _ in entries], [file for _, _, file in entries]
     numbers = np.array([labels[name] for _, name, _ in entries])
     return Files(root, names, numbers, np.array(parts), classes, layout, aside)
@@ -176,6 +181,7 @@ def _refuse_alike(names: set[str]) -> None:
     """DataError for two classes that a reader, or another file system, takes for one."""
     first: dict[str, str] = {}
     for name in sorted(names):
+        # Macs store é as e and an accent; Windows takes Cat for cat.
         key = unicodedata.normalize("NFC", name.strip().casefold())
         if key in first:
             pair = f"{first[key]!a} and {name!a}"

@@ -13,46 +13,14 @@ from imgcls.data.folder import Wanted, load
 from imgcls.data.sources import Source
 from imgcls.errors import ConfigError
 
-GTSRB = (
-    *(f"speed limit {limit}" for limit in (20, 30, 50, 60, 70, 80)),
-    "end of speed limit 80",
-    "speed limit 100",
-    "speed limit 120",
-    "no passing",
-    "no passing for lorries",
-    "right of way at the next crossing",
-    "priority road",
-    "yield",
-    "stop",
-    "no vehicles",
-    "no lorries",
-    "no entry",
-    "danger",
-    "curve to the left",
-    "curve to the right",
-    "double curve",
-    "bumpy road",
-    "slippery road",
-    "road narrows on the right",
-    "road works",
-    "traffic lights",
-    "pedestrians",
-    "children",
-    "bicycles",
-    "ice or snow",
-    "wild animals",
-    "end of all limits",
-    "turn right ahead",
-    "turn left ahead",
-    "ahead only",
-    "ahead or right",
-    "ahead or left",
-    "keep right",
-    "keep left",
-    "roundabout",
-    "end of no passing",
-    "end of no passing for lorries",
-)
+# GTSRB's files only number the signs.
+SIGNS = """speed limit 20, speed limit 30, speed limit 50, speed limit 60, speed limit 70, speed limit 80,
+    end of speed limit 80, speed limit 100, speed limit 120, no passing, no passing for lorries,
+    right of way at the next crossing, priority road, yield, stop, no vehicles, no lorries, no entry, danger,
+    curve to the left, curve to the right, double curve, bumpy road, slippery road, road narrows on the right,
+    road works, traffic lights, pedestrians, children, bicycles, ice or snow, wild animals, end of all limits,
+    turn right ahead, turn left ahead, ahead only, ahead or right, ahead or left, keep right, keep left,
+    roundabout, end of no passing, end of no passing for lorries"""
 
 
 @dataclass(frozen=True)
@@ -107,14 +75,14 @@ def _listed(photos: Photos, root: Path) -> Files:
             pairs = _pairs(data)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise strange(photos.title, f"its files in {place} cannot be read ({reason(error)})") from error
+        # Fewer are there where an archive was not unpacked to its end.
         if len(pairs) != count:
             raise strange(photos.title, f"{place} lists {len(pairs):,} images, expected {count:,}")
-        names += [Path(path).relative_to(place).as_posix() for path, _ in pairs]
+        names += [str(path).removeprefix(f"{place}/") for path, _ in pairs]
         labels += [label for _, label in pairs]
         parts += [part] * count
-    order = np.argsort(parts, kind="stable")
     classes = photos.classes or _names(data)
-    return Files(place, names, np.array(labels), np.array(parts), classes, "as published").take(order)
+    return Files(place, names, np.array(labels), np.array(parts), classes, "as published")
 
 
 def _pairs(data: Any) -> list[tuple[str | Path, int]]:
@@ -150,8 +118,9 @@ def _gtsrb() -> Photos:
         "gtsrb/GTSRB_Final_Test_GT.zip": "fe31e9c9270bbcd7b84b7f21a9d9d9e5",
     }
     wanted = "gtsrb/{GTSRB-Training_fixed.zip,GTSRB_Final_Test_Images.zip,GTSRB_Final_Test_GT.zip}"
+    names = tuple(name.strip() for name in SIGNS.split(","))
     made = Published(_reader("GTSRB"), dict.fromkeys(files), archives, wanted, SPLITS)
-    return Photos("GTSRB", "gtsrb", made, ((TRAIN, 26_640), (TEST, 12_630)), GTSRB)
+    return Photos("GTSRB", "gtsrb", made, ((TRAIN, 26_640), (TEST, 12_630)), names)
 
 
 def _flowers102() -> Photos:

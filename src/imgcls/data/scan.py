@@ -2,14 +2,16 @@
 
 import hashlib
 import logging
+import math
 import time
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,11 +24,20 @@ log = logging.getLogger(__name__)
 
 GREY = ("1", "L", "LA", "La", "I", "F")  # and all that begin with I;16
 SECONDS = 5  # between two lines on progress
-AT_ONCE = 2048  # files that are queued for the threads
+PART = 16  # files that a thread takes at a time
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Header = tuple[str, bool, bool, int, int]  # type, grey, several frames, width and height in pixels
+
+
+class Header(NamedTuple):
+    """What a file's header says; sizes in pixels."""
+
+    kind: str
+    grey: bool
+    frames: bool  # more than one
+    width: int
+    height: int
 
 
 @dataclass
@@ -53,21 +64,20 @@ def in_threads(
     function: Callable[[Item], Result], items: Sequence[Item], doing: str = ""
 ) -> Iterator[Result]:
     """Results in order, computed in as many threads as torch has; says from time to time how far it is."""
-    begin = said = time.monotonic()
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for start in range(0, len(items), AT_ONCE):
-            for done, result in enumerate(pool.map(function, items[start : start + AT_ONCE]), start + 1):
-                yield result
-                now = time.monotonic()
-                if doing and now - said > SECONDS:
-                    log.info(
-                        "%s: %s of %s images, %.0f a second",
-                        doing,
-                        f"{done:,}",
-                        f"{len(items):,}",
-                        done / (now - begin),
-                    )
-                    said = now
+    count, begin, done = len(items), time.monotonic(), 0
+    said, threads = begin, torch.get_num_threads()
+    parts = (items[start : start + PART] for start in range(0, count, PART))
+    with ThreadPoolExecutor(threads) as pool:
+        # A few parts for each thread wait their turn, so that results do not pile up.
+        work = (pool.submit(lambda part: [function(item) for item in part], part) for part in parts)
+        ahead = deque(islice(work, 4 * threads))
+        while ahead:
+            yield from (found := ahead.popleft().result())
+            ahead.extend(islice(work, 1))
+            done, now = done + len(found), time.monotonic()
+            if doing and now - said > SECONDS:
+                said, rate = now, done / (now - begin)
+                log.info("%s: %s of %s images, %.0f a second", doing, f"{done:,}", f"{count:,}", rate)
 
 
 def scan(files: Files, compare: bool = True) -> Scan:
@@ -75,14 +85,14 @@ def scan(files: Files, compare: bool = True) -> Scan:
     # Pillow warns of large images and odd metadata. Filters belong to the process: threads must not set them.
     with warnings.catch_warnings(action="ignore"):
         heads = list(in_threads(_header, files.paths, "looking at headers"))
-    good = [head for head in heads if not isinstance(head, str)]
-    sizes = sorted(([width, height] for *_, width, height in good), key=lambda size: size[0] * size[1])
     pairs = list(zip(files.names, heads, strict=True))
+    good = {name: head for name, head in pairs if isinstance(head, Header)}
+    sizes = sorted(([head.width, head.height] for head in good.values()), key=math.prod)
     return Scan(
-        grey=all(head[1] for head in good),
+        grey=all(head.grey for head in good.values()),
         sizes=[sizes[0], sizes[len(sizes) // 2], sizes[-1]] if sizes else [],
-        types=dict(Counter(head[0] for head in good).most_common()),
-        frames=[name for name, head in pairs if not isinstance(head, str) and head[2]],
+        types=dict(Counter(head.kind for head in good.values()).most_common()),
+        frames=[name for name, head in good.items() if head.frames],
         broken={name: head for name, head in pairs if isinstance(head, str)},
         twins=_twins(files) if compare else [],
     )
@@ -99,13 +109,8 @@ def _header(path: str) -> Header | str:
             if image.width * image.height > MAX_PIXELS:
                 return f"{image.width:,} x {image.height:,} pixels, over {MAX_PIXELS / 1e6:.0f} million"
             grey = image.mode in GREY or image.mode.startswith("I;16")
-            return (
-                str(image.format),
-                grey,
-                bool(getattr(image, "is_animated", False)),
-                image.width,
-                image.height,
-            )
+            frames = getattr(image, "is_animated", False)
+            return Header(str(image.format), grey, frames, image.width, image.height)
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         return why(error)
 
@@ -176,10 +181,8 @@ def report(title: str, files: Files, found: Scan) -> None:
         names = brief(found.frames, 3)
         log.info("files with several frames, of which the first is used: %d (%s)", len(found.frames), names)
     if found.twins:
-        count, pair = len(found.twins), " = ".join(found.twins[0])
-        log.warning(
-            "tested but also trained on: %d (%s). Remove these, or the score is too good", count, pair
-        )
+        pairs = brief([" = ".join(pair) for pair in found.twins], 3)
+        log.warning("tested and trained on: %d (%s), which flatters the score", len(found.twins), pairs)
 
 
 def _kinds(found: Scan) -> str:

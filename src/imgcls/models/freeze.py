@@ -31,7 +31,7 @@ def freeze(network: nn.Module, what: str) -> list[nn.Module]:
         trained = _after(network, _known(network, names))
     else:
         raise ConfigError(
-            f"model.freeze={what} is not known. Use none, backbone, all_but=NAME,NAME or until=NAME "
+            f"freeze={what} is not known. Use none, backbone, all_but=NAME,NAME or until=NAME "
             f"with names such as {', '.join(name for name, _ in network.named_children())}."
         )
     frozen = [m for name, m in network.named_modules() if name not in trained and not list(m.children())]
@@ -39,7 +39,7 @@ def freeze(network: nn.Module, what: str) -> list[nn.Module]:
         parameter.requires_grad_(name.rpartition(".")[0] in trained)
     hold(frozen)
     if not any(p.requires_grad for p in network.parameters()):
-        raise ConfigError(f"model.freeze={what} leaves nothing to train. Freeze less.")
+        raise ConfigError(f"freeze={what} leaves nothing to train. Freeze less.")
     return frozen
 
 
@@ -53,7 +53,7 @@ def _known(network: nn.Module, name: str) -> str:
     names = [n for n, _ in network.named_modules() if n]
     if name not in names:
         near = difflib.get_close_matches(name, names, 3) or [n for n, _ in network.named_children()]
-        raise ConfigError(f"model.freeze: the network has no part {name}. Nearest: {', '.join(near)}.")
+        raise ConfigError(f"freeze: the network has no part {name}. Nearest: {', '.join(near)}.")
     return name
 
 

@@ -51,7 +51,7 @@ def settings_of(run: Run, config: Mapping[str, Any], typed: Sequence[str]) -> di
     Raises:
         ConfigError: something was typed that the run has settled already.
     """
-    saved = run.config
+    saved = {**config, **run.config}  # what has become a setting since the run: today's default
     for key in typed:
         if key.split(".")[0].split("/")[0] not in OWN:
             old, new = _at(saved, key), _at(config, key)
