@@ -13,7 +13,8 @@ from typing import Any
 # Settings that cannot change a number: where things lie, how they are shown and loaded.
 NOT_NUMBERS = {
     *("task", "name", "output", "restart", "run", "source", "fit", "progress", "checkpoint_minutes"),
-    *("dataset.root", "dataset.download", "dataset.resident", "dataset.num_workers", "trainer.profiler"),
+    *("dataset.root", "dataset.download", "dataset.resident", "dataset.num_workers", "dataset.cache"),
+    "trainer.profiler",
 }
 
 

@@ -40,7 +40,7 @@ def find_images(source: str) -> list[Path]:
     if not found:
         what = "has no images in it" if matches else "is no file, folder or glob that matches one"
         raise DataError(f"source={source} {what}. Accepted are {', '.join(SUFFIXES)}.")
-    return sorted(found, key=_natural)
+    return sorted(found, key=natural)
 
 
 def _files(path: Path) -> list[Path]:
@@ -55,7 +55,7 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
-def _natural(path: Path) -> tuple[list[list[str | int]], str]:
+def natural(path: Path) -> tuple[list[list[str | int]], str]:
     """Sorts folder by folder, numbers by value and letters regardless of case."""
     parts = [re.split(r"(\d+)", part.casefold()) for part in path.parts]
     return [[int(piece) if piece.isdecimal() else piece for piece in part] for part in parts], str(path)
@@ -87,7 +87,7 @@ def _decode(path: Path) -> "Image.Image":
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise DataError(
-            f"{path} cannot be read as an image ({_reason(error)}). Remove or replace it."
+            f"{path} cannot be read as an image ({reason(error)}). Remove or replace it."
         ) from error
 
 
@@ -98,7 +98,7 @@ def _check_size(path: Path, image: "Image.Image") -> None:
         raise DataError(f"{path} has {size}. Make it smaller.")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """An error in a few words that do not name the file again."""
     from PIL import Image, UnidentifiedImageError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from imgcls.data.files import CACHE, PARTS, TEST, TRAIN, VAL, Files, brief
-from imgcls.data.images import SUFFIXES, _natural
+from imgcls.data.images import SUFFIXES, natural
 from imgcls.errors import DataError
 
 # What folders and CSV entries of the parts may be called
@@ -165,7 +165,7 @@ def _files(root: Path, entries: list[Entry], layout: str, aside: Counter[str]) -
     if len(found) < 2:
         what = f"only one class, {found.pop()}" if found else "no classes to train on"
         raise DataError(f"{root} has {what}. {_expected(root)}")
-    classes = tuple(sorted(found, key=lambda name: _natural(Path(name))))
+    classes = tuple(sorted(found, key=lambda name: natural(Path(name))))
     labels = {name: label for label, name in enumerate(classes)}
     for part, name, file in entries:
         if name not in labels:

@@ -81,11 +81,11 @@ def statistics(
 
 
 def _sums(pixels: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum and sum of squares over images, each (H, W, C) in double precision, a thousand at a time."""
+    """Sum and sum of squares over images, each (H, W, C) in double precision, some at a time."""
     total = torch.zeros(pixels.shape[1:], dtype=torch.float64)
     square = torch.zeros_like(total)
-    for part in rows.split(1000):
-        x = pixels[part].to(torch.int32)
+    for part in rows.split(64):  # few enough that single precision adds their squares exactly
+        x = pixels[part].float()
         total += x.sum(0)
-        square += (x * x).sum(0)
+        square += x.square_().sum(0)
     return total, square

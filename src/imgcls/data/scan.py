@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from imgcls.data.files import PARTS, TEST, TRAIN, Files, brief
-from imgcls.data.images import FORMATS, MAX_PIXELS, _reason
+from imgcls.data.images import FORMATS, MAX_PIXELS, reason
 from imgcls.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def _header(path: str) -> Header | str:
 
 def why(error: Exception) -> str:
     """What is wrong with a file, in a few words."""
-    return "is not there" if isinstance(error, FileNotFoundError) else _reason(error)
+    return "is not there" if isinstance(error, FileNotFoundError) else reason(error)
 
 
 def _twins(files: Files) -> list[list[str]]:

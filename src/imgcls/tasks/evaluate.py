@@ -119,6 +119,11 @@ def fits(domain: Any, images: Any) -> None:
             f"{title} has {len(images.classes)} classes, the run knows {len(domain.classes)}. "
             "Evaluate on a dataset with the same classes."
         )
+    if set(images.classes) == set(domain.classes) and list(images.classes) != list(domain.classes):
+        raise ConfigError(
+            f"{title} has the run's classes in another order: its labels mean something else. "
+            "Name its class folders as the run's."
+        )
     if channels != domain.image_channels:
         raise ConfigError(
             f"{title} has {channels} channels, the run was trained on {domain.image_channels}. "

@@ -20,7 +20,9 @@ TABLE, SHEET = "predictions.csv", "predictions.png"
 def main(config: dict[str, Any], folder: Path, typed: Sequence[str] = ()) -> None:
     """Predict on `source`; a file that cannot be read is named and left out, and the exit code is 3."""
     run = Run.existing(config["run"])
-    rows, broken = predict(run, settings_of(run, config, typed), config["source"], config["fit"], Run(folder))
+    settings = settings_of(run, config, typed)
+    fit = config["fit"] if "fit" in typed else settings["dataset"].get("fit", config["fit"])
+    rows, broken = predict(run, settings, config["source"], fit, Run(folder))
     for row in rows[:10]:
         print(f"{row['file']}: {row['class_1']} ({row['confidence_1']:.1%})")
     if len(rows) > 10:
