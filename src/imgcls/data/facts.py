@@ -23,9 +23,6 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 _DIGITS = tuple("0123456789")
-_MNIST = _names(
-    "0 - zero, 1 - one, 2 - two, 3 - three, 4 - four, 5 - five, 6 - six, 7 - seven, 8 - eight, 9 - nine"
-)
 _FASHION = _names("T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot")
 _CIFAR10 = _names("airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck")
 _CIFAR100 = _names(
@@ -55,11 +52,11 @@ EMNIST: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "mnist": (60_000, 10_000, _DIGITS),
 }
 
-# Class names are torchvision's where it has them, otherwise the publisher's.
+# Class names are torchvision's where it has them, otherwise the publisher's; a digit is just a digit.
 FACTS: dict[str, Facts] = {
     # Its 1,797 images have no official test set: imgcls.data.sources.digits always holds the same 360 out.
     "digits": Facts("Digits", 1, 8, 1_437, 360, _DIGITS),
-    "mnist": Facts("MNIST", 1, 28, 60_000, 10_000, _MNIST),
+    "mnist": Facts("MNIST", 1, 28, 60_000, 10_000, _DIGITS),
     "fashion_mnist": Facts("Fashion-MNIST", 1, 28, 60_000, 10_000, _FASHION),
     "kmnist": Facts("Kuzushiji-MNIST", 1, 28, 60_000, 10_000, _KMNIST),
     **{
