@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from imgcls.errors import ConfigError
 
-ALIASES = {"lr": "optimizer.lr"}
+ALIASES = {"lr": "optimizer.lr", "net": "model.net"}
 # Their values are text, whatever they look like. Hydra's grammar would stop at '=', spaces and umlauts, split
 # at commas, and make the number 7 of 007.
 PATHS = ("run", "source", "output", "dataset.root", "hydra.run.dir", "hydra.sweep.dir")

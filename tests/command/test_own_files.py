@@ -77,9 +77,9 @@ def test_experiments(words: str, own: Any, answer: Any, jobs: list[dict[str, Any
 
 
 def test_experiments_can_be_swept(own: Any, answer: Any, jobs: list[dict[str, Any]]) -> None:
-    own("experiment/x.yaml", EXPERIMENT)
-    folder = own("experiment/y.yaml", "# @package _global_\nepochs: 4\n")
-    assert answer("-m", "experiment=glob(*)", "-cd", str(folder))[0] == 0
+    own("experiment/own_x.yaml", EXPERIMENT)
+    folder = own("experiment/own_y.yaml", "# @package _global_\nepochs: 4\n")
+    assert answer("-m", "experiment=glob(own_*)", "-cd", str(folder))[0] == 0
     assert [(job["epochs"], job["model"]["name"]) for job in jobs] == [(3, "resnet18"), (4, "resnet20")]
 
 

@@ -204,7 +204,8 @@ def test_facts_and_image_files_load_without_torch() -> None:
 
 
 def test_class_names_are_torchvisions() -> None:
-    assert FACTS["mnist"].classes == tuple(datasets.MNIST.classes)
+    # "5 - five" there: the digit alone reads better under a picture
+    assert FACTS["mnist"].classes == tuple(name[0] for name in datasets.MNIST.classes)
     assert FACTS["fashion_mnist"].classes == tuple(datasets.FashionMNIST.classes)
     assert FACTS["kmnist"].classes == tuple(datasets.KMNIST.classes)
     for split in datasets.EMNIST.splits:
