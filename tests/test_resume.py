@@ -174,7 +174,6 @@ def killed_when(folder: Path, ready: Any, number: int) -> int:
     return process.returncode
 
 
-@pytest.mark.slow
 def test_kill_9_at_three_points_and_the_same_command_again(tmp_path: Path) -> None:
     """Before the first checkpoint, inside a later epoch, and after training while the test runs."""
     whole = start(tmp_path / "a")
