@@ -53,7 +53,8 @@ def check_net(source: str, net: str, known: list[str]) -> None:
     """Refuse a name that the library does not have; the nearest that it has are named."""
     if net not in known:
         found = " or ".join(near(net, known)[:3])
-        remedy = f"Did you mean {found}?" if found else "List them by task=list what=models."
+        elsewhere = "Their names are in the documentation of torchvision and timm."
+        remedy = f"Did you mean {found}?" if found else elsewhere
         raise ConfigError(f"net={net} is not a classification network of {source}. {remedy}")
 
 
