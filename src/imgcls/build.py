@@ -29,7 +29,6 @@ from imgcls.progress import ProgressBar
 from imgcls.runs import Run
 
 Config = Mapping[str, Any]
-log = logging.getLogger(__name__)
 
 
 def locate(path: str) -> Any:

@@ -1,6 +1,5 @@
 """Writing checkpoints so that there is a good one at every moment, and stopping so that nothing is lost."""
 
-import logging
 import os
 import shutil
 import signal
@@ -18,8 +17,6 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from imgcls.errors import CheckpointError, ResourceError
 from imgcls.runs import BEST, LAST, Run
-
-log = logging.getLogger(__name__)
 
 
 class Stopped(BaseException):

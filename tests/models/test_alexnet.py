@@ -8,7 +8,6 @@ import torchvision
 from torch import nn
 
 from imgcls.errors import ConfigError
-from imgcls.models import alexnet as module
 from imgcls.models.alexnet import alexnet
 
 CIFAR10 = {"num_classes": 10, "in_channels": 3, "image_size": 32}
@@ -89,7 +88,7 @@ def test_stem_sets_the_size_of_the_last_features(options, sides):
 
 
 def test_auto_says_which_stem_and_why(caplog):
-    caplog.set_level(logging.INFO, logger=module.__name__)
+    caplog.set_level(logging.INFO, logger="imgcls.models")
     for size in (64, 65):
         shape_only(image_size=size)
     shape_only(stem="cifar")  # by name: not announced

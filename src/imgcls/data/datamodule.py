@@ -1,6 +1,5 @@
 """One LightningDataModule for every source: hold-out, limits, loaders, and the facts the rest needs."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,7 +12,6 @@ from imgcls.data.prepare import Prepare, statistics
 from imgcls.data.sources import Images, Source
 from imgcls.errors import ConfigError
 
-log = logging.getLogger(__name__)
 SAMPLE = 2000  # images that are decoded for mean and standard deviation
 
 

@@ -4,16 +4,14 @@ with or without batch norm.
 Layers and state_dict keys are torchvision's, so that its ImageNet weights load where batch_norm is false.
 """
 
-import logging
 from collections import OrderedDict
 from typing import NamedTuple
 
 from torch import nn
 
 from imgcls.models.checks import check_choice, check_dropout, check_size
+from imgcls.models.resnet import pick_stem
 from imgcls.models.vgg import activated
-
-log = logging.getLogger(__name__)
 
 
 class Stem(NamedTuple):
@@ -59,16 +57,6 @@ def dense(inputs: int, num_classes: int, dropout: float) -> nn.Sequential:
     )
 
 
-def pick_stem(stem: str, image_size: int) -> Stem:
-    """The stem of that name; auto goes by the size of the images."""
-    if stem != "auto":
-        return STEMS[stem]
-    name = "cifar" if image_size <= 64 else "imagenet"
-    k, stride, *_ = STEMS[name]
-    log.info("stem: %s (%dx%d, stride %d), because images are %d px", name, k, k, stride, image_size)
-    return STEMS[name]
-
-
 def alexnet(
     *,
     num_classes: int,
@@ -82,7 +70,7 @@ def alexnet(
     check_choice("stem", stem, ("auto", *STEMS))
     check_dropout(dropout)
     check_choice("batch_norm", batch_norm, (True, False))
-    kernel, stride, side, needed = pick_stem(stem, image_size)
+    kernel, stride, side, needed = pick_stem(stem, image_size, STEMS)
     check_size("alexnet", image_size, needed)
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         features=features(in_channels, kernel, stride, batch_norm),

@@ -35,7 +35,7 @@ def _densenet(
     check_count("growth_rate", growth_rate)
     check_count("width", width)
     check_dropout(dropout)
-    kernel, stride, pool = pick_stem(stem, image_size)
+    kernel, stride, pool = pick_stem(stem, image_size, STEMS)
     # After the stem three transitions halve the image, odd sides rounded down: 8 px leave one
     check_size(name, image_size, 7 * stride * (1 + pool) + 1)
     net = torchvision.models.DenseNet(

@@ -114,7 +114,7 @@ def googlenet(
     check_choice("aux", aux, (True, False))
     check_choice("batch_norm", batch_norm, (True, False))
     check_dropout(dropout)
-    chosen = pick_stem(stem, image_size)
+    chosen = pick_stem(stem, image_size, STEMS)
     # Without early pools the inception blocks see 32, 16 and 8 px of 32; with them 28, 14 and 7 px of 224
     check_size("googlenet", image_size, SMALLEST["imagenet" if chosen.pool else "cifar"])
     return GoogLeNet(chosen, num_classes, in_channels, aux, dropout, batch_norm)

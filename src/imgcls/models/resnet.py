@@ -5,9 +5,9 @@ Blocks, initial weights and state_dict keys are torchvision's, so that its Image
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
@@ -27,6 +27,9 @@ class Stem(NamedTuple):
     kernel: int
     stride: int
     pool: bool  # 3x3 max-pool of stride 2
+
+
+AnyStem = TypeVar("AnyStem", bound=tuple[Any, ...])  # alexnet has a kind of its own
 
 
 class Size(NamedTuple):
@@ -111,14 +114,14 @@ class ResNet(nn.Module):
         return self.fc(self.dropout(self.avgpool(x).flatten(1)))
 
 
-def pick_stem(stem: str, image_size: int) -> Stem:
-    """The stem of that name; auto goes by the size of the images."""
+def pick_stem(stem: str, image_size: int, stems: Mapping[str, AnyStem]) -> AnyStem:
+    """The stem of that name; auto goes by the size of the images. A stem begins with kernel and stride."""
     if stem != "auto":
-        return STEMS[stem]
+        return stems[stem]
     name = "cifar" if image_size <= 64 else "imagenet"
-    k, stride, _ = STEMS[name]
+    k, stride = stems[name][:2]
     log.info("stem: %s (%dx%d, stride %d), because images are %d px", name, k, k, stride, image_size)
-    return STEMS[name]
+    return stems[name]
 
 
 def _resnet(
@@ -141,7 +144,7 @@ def _resnet(
     check_count("width", width)
     check_count("se_reduction", se_reduction)
     check_dropout(dropout)
-    chosen = pick_stem(stem, image_size)
+    chosen = pick_stem(stem, image_size, STEMS)
     if stem_pool is not None:
         chosen = chosen._replace(pool=stem_pool)
     # Stem, pool and three stages halve the image; the last to do so needs more than the pixel it leaves

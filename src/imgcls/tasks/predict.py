@@ -2,7 +2,6 @@
 
 import csv
 import io
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,6 @@ from imgcls.errors import DataError
 from imgcls.runs import Run, writable, write_text
 from imgcls.tasks.evaluate import settings_of, weights_of
 
-log = logging.getLogger(__name__)
 BATCH = 256  # images read and predicted at a time
 TABLE, SHEET = "predictions.csv", "predictions.png"
 
