@@ -41,6 +41,35 @@ def test_published_parameter_counts(build, shortcut, expected):
         assert count(build(**CIFAR10, shortcut=shortcut)) == expected
 
 
+@pytest.mark.parametrize(
+    ("build", "channels", "expected"),
+    [(resnet20, 3, 273_066), (resnet20, 1, 272_778), (resnet32, 3, 467_946), (resnet56, 3, 857_706)],
+)
+def test_parameter_counts_in_the_form_of_keras(build, channels, expected):
+    """Biases in all convolutions, projections without batch norm."""
+    with torch.device("meta"):
+        net = build(**CIFAR10 | {"in_channels": channels}, shortcut="bare_projection", conv_bias=True)
+    assert count(net) == expected
+
+
+def test_biases_are_there_where_asked_for_and_begin_at_zero():
+    biases = {
+        asked: [m.bias for m in resnet20(**CIFAR10, conv_bias=asked).modules() if isinstance(m, nn.Conv2d)]
+        for asked in (False, True)
+    }
+    assert biases[False] == [None] * 19
+    assert all(isinstance(bias, nn.Parameter) and not bias.any() for bias in biases[True])
+
+
+def test_a_bare_projection_is_a_convolution_only():
+    net = resnet20(**CIFAR10, shortcut="bare_projection")
+    shortcut = net.layer2[0].downsample
+    x = torch.randn(2, 16, 32, 32)
+    assert net.layer1[0].downsample is None
+    assert torch.equal(shortcut(x), shortcut[0](x))
+    assert shortcut(x).shape == (2, 32, 16, 16)
+
+
 @pytest.mark.parametrize("build", [resnet20, resnet32, resnet44, resnet56, resnet110])
 def test_depth_is_the_number_of_layers_with_weights(build):
     with torch.device("meta"):
@@ -51,7 +80,7 @@ def test_depth_is_the_number_of_layers_with_weights(build):
 
 @pytest.mark.parametrize("side", [28, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("shortcut", ["identity", "projection"])
+@pytest.mark.parametrize("shortcut", ["identity", "projection", "bare_projection"])
 def test_logits_have_one_number_per_class(shortcut, channels, side):
     net = resnet20(num_classes=7, in_channels=channels, image_size=side, shortcut=shortcut, width=4)
     assert net(torch.randn(2, channels, side, side)).shape == (2, 7)
@@ -115,7 +144,7 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(net.eval()(x), net(x))
 
 
-@pytest.mark.parametrize("shortcut", ["identity", "projection"])
+@pytest.mark.parametrize("shortcut", ["identity", "projection", "bare_projection"])
 def test_backward_reaches_every_parameter(shortcut):
     torch.manual_seed(0)
     net = resnet20(**CIFAR10, width=8, shortcut=shortcut)
@@ -144,7 +173,11 @@ def test_too_small_images_name_the_scaling_that_works():
 @pytest.mark.parametrize(
     ("options", "valid"),
     [
-        ({"shortcut": "x"}, "shortcut=x is not an option. Use one of: identity, projection."),
+        (
+            {"shortcut": "x"},
+            "shortcut=x is not an option. Use one of: identity, projection, bare_projection.",
+        ),
+        ({"conv_bias": "x"}, "conv_bias=x is not an option. Use one of: true, false."),
         ({"width": 0}, "width=0 is not an option. Use a whole number of at least 1."),
         ({"dropout": 1.5}, "dropout=1.5 is not an option. Use a number of at least 0 and below 1."),
     ],

@@ -1,7 +1,6 @@
 """Networks of torchvision and timm: any size and channels, weights from the cache, refusals, the list."""
 
 import sys
-import urllib.request
 from itertools import islice
 
 import pytest
@@ -28,25 +27,12 @@ def forward(net: nn.Module, channels: int, side: int) -> torch.Tensor:
 
 
 @pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """Empty caches, and a network that no one answers on; gives the folder of torch's weights."""
+def offline(cache, monkeypatch):
+    """The cache of timm's weights empty too; gives the folder of torch's."""
     constants = pytest.importorskip("huggingface_hub").constants
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.setattr(urllib.request, "_opener", None)  # else it remembers an earlier proxy
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache.parent))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    return folder
-
-
-def put(folder, name: str, file: str) -> dict[str, torch.Tensor]:
-    """Weights of a new network of torchvision's, saved under that name."""
-    options = {"init_weights": True} if name == "googlenet" else {}
-    state = models.get_model(name, **options).state_dict()
-    torch.save(state, folder / file)
-    return state
+    return cache
 
 
 def put_timm(folder, name: str) -> dict[str, torch.Tensor]:
@@ -166,8 +152,8 @@ def test_options_go_to_the_builder():
     assert timm_net(**CIFAR10, net=TIMM_SMALL, options={"drop_rate": 0.35}).drop_rate == 0.35
 
 
-def test_pretrained_weights_come_from_the_cache_and_the_head_is_new(offline):
-    state = put(offline, SMALL, SMALL_FILE)
+def test_pretrained_weights_come_from_the_cache_and_the_head_is_new(put):
+    state = put(SMALL)
     net = torchvision_net(**CIFAR10, net=SMALL, pretrained=True)
     body = [key for key in state if not key.startswith("classifier.3")]
     assert all(torch.equal(net.state_dict()[key], state[key]) for key in body)
@@ -175,20 +161,20 @@ def test_pretrained_weights_come_from_the_cache_and_the_head_is_new(offline):
     assert forward(net, 3, 32).shape == (2, 10)
 
 
-def test_pretrained_weights_keep_their_head_for_as_many_classes(offline):
-    state = put(offline, SMALL, SMALL_FILE)
+def test_pretrained_weights_keep_their_head_for_as_many_classes(put):
+    state = put(SMALL)
     net = torchvision_net(num_classes=1000, in_channels=3, image_size=32, net=SMALL, pretrained=True)
     assert all(torch.equal(net.state_dict()[key], state[key]) for key in state)
 
 
-def test_pretrained_weights_are_summed_for_grey_images(offline):
-    state = put(offline, SMALL, SMALL_FILE)
+def test_pretrained_weights_are_summed_for_grey_images(put):
+    state = put(SMALL)
     net = torchvision_net(**MNIST, net=SMALL, pretrained="IMAGENET1K_V1")
     assert torch.equal(net.features[0][0].weight, state["features.0.0.weight"].sum(1, keepdim=True))
 
 
-def test_pretrained_googlenet_reads_rgb_and_has_no_heads(offline):
-    state = put(offline, "googlenet", "googlenet-1378be20.pth")
+def test_pretrained_googlenet_reads_rgb_and_has_no_heads(put):
+    state = put("googlenet")
     net = torchvision_net(**CIFAR10, net="googlenet", pretrained=True)
     assert torch.equal(net.inception5b.branch1.conv.weight, state["inception5b.branch1.conv.weight"])
     assert not any("aux" in key for key in net.state_dict())

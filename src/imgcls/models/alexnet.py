@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from imgcls.models.checks import check_choice, check_dropout, check_size
+from imgcls.models.adapt import load_pretrained
+from imgcls.models.checks import check_choice, check_dropout, check_fit, check_size
 from imgcls.models.resnet import pick_stem
 from imgcls.models.vgg import activated
 
@@ -64,18 +65,23 @@ def alexnet(
     image_size: int,
     stem: str = "auto",
     dropout: float = 0.5,
-    batch_norm: bool = True,
+    batch_norm: bool | None = None,
+    pretrained: bool | str = False,
 ) -> nn.Sequential:
     """AlexNet: 61,100,840 parameters for 1000 classes without batch norm, 28,728,650 of CIFAR-10's."""
     check_choice("stem", stem, ("auto", *STEMS))
     check_dropout(dropout)
-    check_choice("batch_norm", batch_norm, (True, False))
-    kernel, stride, side, needed = pick_stem(stem, image_size, STEMS)
+    check_choice("batch_norm", batch_norm, (None, True, False))
+    check_fit(pretrained, "alexnet", stem=stem, batch_norm=batch_norm)
+    kernel, stride, side, needed = pick_stem(stem, image_size, pretrained, STEMS)
     check_size("alexnet", image_size, needed)
+    normed = not pretrained if batch_norm is None else batch_norm
     layers: OrderedDict[str, nn.Module] = OrderedDict(
-        features=features(in_channels, kernel, stride, batch_norm),
+        features=features(in_channels, kernel, stride, normed),
         avgpool=nn.AdaptiveAvgPool2d(side),
         flatten=nn.Flatten(),  # (N, 256, side, side) -> (N, 256 * side * side)
         classifier=dense(256 * side * side, num_classes, dropout),
     )
-    return nn.Sequential(layers)
+    made = nn.Sequential(layers)
+    load_pretrained(made, "alexnet", pretrained, num_classes, in_channels)
+    return made

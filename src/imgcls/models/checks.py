@@ -1,8 +1,19 @@
-"""What all networks check of their options and of the size of their images."""
+"""What all networks check of their options and of the size of their images. Imports no torch."""
 
 import json
+from collections.abc import Mapping
 
 from imgcls.errors import ConfigError
+from imgcls.kinds import spelt
+
+# By family, the settings with which torchvision's ImageNet weights fit; the last of each is what to type
+IMAGENET: dict[str, dict[str, tuple[object, ...]]] = {
+    "alexnet": {"stem": ("auto", "imagenet"), "batch_norm": (None, False)},
+    "densenet": {"stem": ("auto", "imagenet"), "growth_rate": (32,), "width": (64,)},
+    "googlenet": {"stem": ("auto", "imagenet"), "batch_norm": (True,)},
+    "resnet": {"stem": ("auto", "imagenet"), "stem_pool": (None, True), "width": (64,), "se": (False,)},
+    "vgg": {"width": (64,), "kernel": (3,), "fc": (None, [4096, 4096]), "head": (None, "adaptive")},
+}
 
 
 def check_choice(option: str, value: object, choices: tuple[object, ...]) -> None:
@@ -31,3 +42,19 @@ def check_size(network: str, image_size: int, needed: int) -> None:
             f"{network} needs images of at least {needed} px, these are {image_size} px. "
             f"Use scaling.size={needed} or more."
         )
+
+
+def misfits(family: str, options: Mapping[str, object]) -> list[str]:
+    """One line for each option that changes a network of IMAGENET so that the weights do not fit any more."""
+    return [
+        f"model.{key}={spelt(options[key])} does not fit pretrained weights. "
+        f"Use model.{key}={spelt(fit[-1])}, or model.pretrained=false."
+        for key, fit in IMAGENET.get(family, {}).items()
+        if key in options and options[key] not in fit
+    ]
+
+
+def check_fit(pretrained: object, family: str, **options: object) -> None:
+    """Refuse options with which pretrained weights, if they are asked for, do not fit."""
+    if pretrained and (lines := misfits(family, options)):
+        raise ConfigError(lines[0])

@@ -8,7 +8,8 @@ from functools import partial
 import torchvision
 from torch import nn
 
-from imgcls.models.checks import check_choice, check_count, check_dropout, check_size
+from imgcls.models.adapt import load_pretrained
+from imgcls.models.checks import check_choice, check_count, check_dropout, check_fit, check_size
 from imgcls.models.resnet import STEMS, pick_stem
 
 # name: layers in each dense block
@@ -29,13 +30,15 @@ def _densenet(
     growth_rate: int = 32,
     width: int = 64,
     dropout: float = 0.0,
+    pretrained: bool | str = False,
 ) -> torchvision.models.DenseNet:
     """The network `name` of DEPTHS, once its options are found good."""
     check_choice("stem", stem, ("auto", *STEMS))
     check_count("growth_rate", growth_rate)
     check_count("width", width)
     check_dropout(dropout)
-    kernel, stride, pool = pick_stem(stem, image_size, STEMS)
+    check_fit(pretrained, "densenet", stem=stem, growth_rate=growth_rate, width=width)
+    kernel, stride, pool = pick_stem(stem, image_size, pretrained, STEMS)
     # After the stem three transitions halve the image, odd sides rounded down: 8 px leave one
     check_size(name, image_size, 7 * stride * (1 + pool) + 1)
     net = torchvision.models.DenseNet(
@@ -49,6 +52,7 @@ def _densenet(
         net.features.conv0 = first
     if not pool:
         net.features.pool0 = nn.Identity()
+    load_pretrained(net, name, pretrained, num_classes, in_channels)
     return net
 
 

@@ -1,7 +1,7 @@
 """Which part of a network trains: `none`, `backbone`, `all_but=<names>` or `until=<name>` is frozen.
 
 A frozen module takes no gradients and stays in eval mode: its dropout is off and its batch norms keep the
-statistics that they came with.
+statistics that they came with. So does a module that holds a frozen one, for what it computes itself.
 """
 
 import difflib
@@ -10,12 +10,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from imgcls.errors import ConfigError
-
-
-def head(network: nn.Module) -> str:
-    """Name of the last layer with weights: what turns features into logits."""
-    layers = [name for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    return layers[-1]
+from imgcls.models.adapt import head
 
 
 def freeze(network: nn.Module, what: str) -> list[nn.Module]:
@@ -24,7 +19,8 @@ def freeze(network: nn.Module, what: str) -> list[nn.Module]:
     if kind == "none":
         return []
     if kind == "backbone":
-        trained = _under(network, [head(network)])
+        last = head(network)
+        trained = {name for name, module in network.named_modules() if module is last}
     elif kind == "all_but" and names:
         trained = _under(network, [_known(network, name) for name in names.split(",")])
     elif kind == "until" and names:
@@ -34,7 +30,7 @@ def freeze(network: nn.Module, what: str) -> list[nn.Module]:
             f"freeze={what} is not known. Use none, backbone, all_but=NAME,NAME or until=NAME "
             f"with names such as {', '.join(name for name, _ in network.named_children())}."
         )
-    frozen = [m for name, m in network.named_modules() if name not in trained and not list(m.children())]
+    frozen = [module for name, module in network.named_modules() if name not in trained]
     for name, parameter in network.named_parameters():  # a class token belongs to no layer
         parameter.requires_grad_(name.rpartition(".")[0] in trained)
     hold(frozen)
@@ -46,7 +42,7 @@ def freeze(network: nn.Module, what: str) -> list[nn.Module]:
 def hold(frozen: Iterable[nn.Module]) -> None:
     """Put frozen modules back into eval mode; `network.train()` has just moved them out of it."""
     for module in frozen:
-        module.eval()
+        module.training = False  # not eval(), which reaches trained modules inside
 
 
 def _known(network: nn.Module, name: str) -> str:

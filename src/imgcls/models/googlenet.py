@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.googlenet import BasicConv2d, Inception, InceptionAux
 
-from imgcls.models.checks import check_choice, check_dropout, check_size
+from imgcls.models.adapt import load_pretrained
+from imgcls.models.checks import check_choice, check_dropout, check_fit, check_size
 from imgcls.models.resnet import STEMS, Stem, pick_stem
 
 AUXILIARY_WEIGHT = 0.3  # section 5: losses of both heads are added with this weight
@@ -108,13 +109,18 @@ def googlenet(
     aux: bool = True,
     dropout: float = 0.4,
     batch_norm: bool = True,
+    pretrained: bool | str = False,
 ) -> GoogLeNet:
     """GoogLeNet: 9,960,638 parameters for 10 classes, 5,610,154 of them outside the auxiliary heads."""
     check_choice("stem", stem, ("auto", *STEMS))
     check_choice("aux", aux, (True, False))
     check_choice("batch_norm", batch_norm, (True, False))
     check_dropout(dropout)
-    chosen = pick_stem(stem, image_size, STEMS)
+    check_fit(pretrained, "googlenet", stem=stem, batch_norm=batch_norm)
+    chosen = pick_stem(stem, image_size, pretrained, STEMS)
     # Without early pools the inception blocks see 32, 16 and 8 px of 32; with them 28, 14 and 7 px of 224
     check_size("googlenet", image_size, SMALLEST["imagenet" if chosen.pool else "cifar"])
-    return GoogLeNet(chosen, num_classes, in_channels, aux, dropout, batch_norm)
+    made = GoogLeNet(chosen, num_classes, in_channels, aux, dropout, batch_norm)
+    made.transform_input = bool(pretrained)  # those weights were trained on another scale of the images
+    load_pretrained(made, "googlenet", pretrained, num_classes, in_channels)
+    return made

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 from torchvision.ops import SqueezeExcitation
 
-from imgcls.models.checks import check_choice, check_count, check_dropout, check_size
+from imgcls.models.adapt import load_pretrained
+from imgcls.models.checks import check_choice, check_count, check_dropout, check_fit, check_size
 
 log = logging.getLogger(__name__)
 
@@ -114,13 +115,17 @@ class ResNet(nn.Module):
         return self.fc(self.dropout(self.avgpool(x).flatten(1)))
 
 
-def pick_stem(stem: str, image_size: int, stems: Mapping[str, AnyStem]) -> AnyStem:
-    """The stem of that name; auto goes by the size of the images. A stem begins with kernel and stride."""
+def pick_stem(stem: str, image_size: int, pretrained: bool | str, stems: Mapping[str, AnyStem]) -> AnyStem:
+    """The stem of that name; auto goes by the weights, else by the size of the images.
+
+    A stem begins with kernel and stride.
+    """
     if stem != "auto":
         return stems[stem]
-    name = "cifar" if image_size <= 64 else "imagenet"
+    name = "cifar" if image_size <= 64 and not pretrained else "imagenet"
+    why = "pretrained weights are" if pretrained else f"images are {image_size} px"
     k, stride = stems[name][:2]
-    log.info("stem: %s (%dx%d, stride %d), because images are %d px", name, k, k, stride, image_size)
+    log.info("stem: %s (%dx%d, stride %d), because %s", name, k, k, stride, why)
     return stems[name]
 
 
@@ -136,6 +141,7 @@ def _resnet(
     dropout: float = 0.0,
     se: bool = False,
     se_reduction: int = 16,
+    pretrained: bool | str = False,
 ) -> ResNet:
     """The network `name` of SIZES, once its options are found good."""
     check_choice("stem", stem, ("auto", *STEMS))
@@ -144,7 +150,8 @@ def _resnet(
     check_count("width", width)
     check_count("se_reduction", se_reduction)
     check_dropout(dropout)
-    chosen = pick_stem(stem, image_size, STEMS)
+    check_fit(pretrained, "resnet", stem=stem, stem_pool=stem_pool, width=width, se=se)
+    chosen = pick_stem(stem, image_size, pretrained, STEMS)
     if stem_pool is not None:
         chosen = chosen._replace(pool=stem_pool)
     # Stem, pool and three stages halve the image; the last to do so needs more than the pixel it leaves
@@ -152,7 +159,9 @@ def _resnet(
     size = SIZES[name]
     if se:
         size = size._replace(block=partial(se_block, size.block, se_reduction))
-    return ResNet(size, chosen, num_classes, in_channels, width, dropout)
+    made = ResNet(size, chosen, num_classes, in_channels, width, dropout)
+    load_pretrained(made, name, pretrained, num_classes, in_channels)
+    return made
 
 
 def resnet18(*, num_classes: int, in_channels: int, image_size: int, **options: Any) -> ResNet:

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
@@ -32,14 +33,38 @@ def identity(inplanes: int, outplanes: int, stride: int) -> nn.Module | None:
     return SubsampledIdentity(outplanes - inplanes) if stride == 2 else None
 
 
-SHORTCUTS: dict[str, Shortcut] = {"identity": identity, "projection": projection}
+def bare_projection(inplanes: int, outplanes: int, stride: int) -> nn.Module | None:
+    """Shortcut B without its batch norm, as in Keras' example (cifar10_resnet, version 1)."""
+    projected = projection(inplanes, outplanes, stride)
+    return projected[:1] if isinstance(projected, nn.Sequential) else None
+
+
+SHORTCUTS: dict[str, Shortcut] = {
+    "identity": identity,
+    "projection": projection,
+    "bare_projection": bare_projection,
+}
+
+
+def add_biases(net: nn.Module) -> None:
+    """Give every convolution a bias, zero at first; torchvision's blocks leave them to their batch norms."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.bias = nn.Parameter(torch.zeros(module.out_channels))
 
 
 class CifarResNet(nn.Module):
     """3x3 convolution, three stages of n residual blocks, average over the image, one dense layer."""
 
     def __init__(
-        self, n: int, shortcut: Shortcut, num_classes: int, in_channels: int, width: int, dropout: float
+        self,
+        n: int,
+        shortcut: Shortcut,
+        num_classes: int,
+        in_channels: int,
+        width: int,
+        dropout: float,
+        conv_bias: bool,
     ) -> None:
         super().__init__()
         make = partial(stage, BasicBlock, n, widening=1, shortcut=shortcut)
@@ -54,6 +79,8 @@ class CifarResNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(4 * width, num_classes)
         init_convolutions(self)
+        if conv_bias:
+            add_biases(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> logits (N, num_classes)."""
@@ -71,13 +98,16 @@ def _resnet(
     shortcut: str = "identity",
     width: int = 16,
     dropout: float = 0.0,
+    conv_bias: bool = False,
 ) -> CifarResNet:
     """The network `name` of DEPTHS, once its options are found good."""
     check_choice("shortcut", shortcut, tuple(SHORTCUTS))
     check_count("width", width)
     check_dropout(dropout)
+    check_choice("conv_bias", conv_bias, (True, False))
     check_size(name, image_size, 3)  # two halvings; the last needs more than the one pixel it leaves
-    return CifarResNet(DEPTHS[name], SHORTCUTS[shortcut], num_classes, in_channels, width, dropout)
+    made = SHORTCUTS[shortcut]
+    return CifarResNet(DEPTHS[name], made, num_classes, in_channels, width, dropout, conv_bias)
 
 
 def resnet20(*, num_classes: int, in_channels: int, image_size: int, **options: Any) -> CifarResNet:

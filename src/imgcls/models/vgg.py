@@ -11,7 +11,8 @@ from functools import partial
 from torch import Tensor, nn
 
 from imgcls.errors import ConfigError
-from imgcls.models.checks import check_choice, check_count, check_dropout
+from imgcls.models.adapt import load_pretrained
+from imgcls.models.checks import check_choice, check_count, check_dropout, check_fit
 
 log = logging.getLogger(__name__)
 
@@ -118,27 +119,33 @@ def vgg(
     batch_norm: bool = True,
     width: int = 64,
     kernel: int = 3,
-    fc: Sequence[int] = [512, 512],
+    fc: Sequence[int] | None = None,
     dropout: float = 0.5,
     fc_l2: float = 0.0,
-    head: str = "flatten",
+    head: str | None = None,
     ceil_pools: bool | None = None,
+    pretrained: bool | str = False,
 ) -> VGG:
     """The network `name` of CONVOLUTIONS, once its options are found good."""
     check_choice("batch_norm", batch_norm, (True, False))
     check_count("width", width)
     check_choice("kernel", kernel, (3, 5))
-    check_counts("fc", fc)
+    check_counts("fc", [] if fc is None else fc)
     check_dropout(dropout)
     check_l2(fc_l2)
-    check_choice("head", head, tuple(HEADS))
+    check_choice("head", head, (None, *HEADS))
     check_choice("ceil_pools", ceil_pools, (None, True, False))
+    check_fit(pretrained, "vgg", width=width, kernel=kernel, fc=fc and [*fc], head=head)
+    fc = fc if fc is not None else [4096, 4096] if pretrained else [512, 512]
+    head = head or ("adaptive" if pretrained else "flatten")
     ceil = pick_rounding(name, ceil_pools, image_size)
     shrunk = 2 ** len(CONVOLUTIONS[name])
     side = HEADS[head] or (image_size + ceil * (shrunk - 1)) // shrunk
     avgpool = nn.AdaptiveAvgPool2d(side) if HEADS[head] else nn.Identity()
     features = stages(CONVOLUTIONS[name], in_channels, width, kernel, batch_norm, ceil)
-    return VGG(features, avgpool, dense(8 * width * side * side, fc, num_classes, dropout), fc_l2)
+    made = VGG(features, avgpool, dense(8 * width * side * side, fc, num_classes, dropout), fc_l2)
+    load_pretrained(made, name + "_bn" * batch_norm, pretrained, num_classes, in_channels)
+    return made
 
 
 # Parameters for 1000 classes of 224 px with fc [4096, 4096]: without | with batch norm

@@ -6,11 +6,10 @@ of pretrained weights; torchvision's networks, pretrained or not, are adapted he
 channel the weights are summed over RGB, so that grey images give what they give when repeated to three.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from fnmatch import fnmatch
+from functools import partial
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -20,12 +19,20 @@ from torch.overrides import TorchFunctionMode
 from torchvision import models
 
 from imgcls.errors import ConfigError
-from imgcls.models.adapt import REFUSALS, adapt_input, fitting, reading, replace_head, try_out
+from imgcls.models.adapt import (
+    HEADED,
+    REFUSALS,
+    cached,
+    fitting,
+    from_torchvision,
+    pick_weights,
+    reading,
+    reads_weights,
+    try_out,
+)
 from imgcls.models.checks import check_choice
-from imgcls.names import near
+from imgcls.names import matches, near
 from imgcls.record import cost
-
-HEADED = ("googlenet", "inception_v3")  # have auxiliary heads, which are left out here
 
 
 class Row(NamedTuple):
@@ -69,25 +76,13 @@ def torchvision_net(
 ) -> nn.Module:
     """The network `net` of torchvision; `options` go to its builder."""
     check_net("torchvision", net, models.list_models(module=models))
-    known = models.get_model_weights(net)
-    check_choice("pretrained", pretrained, (False, True, *known.__members__))
-    weights = known[pretrained if isinstance(pretrained, str) else "DEFAULT"]
-    if pretrained and net in HEADED and in_channels != 3:
-        raise ConfigError(f"pretrained {net} reads RGB only. Use dataset.channels=3, which repeats grey.")
-    settings: dict[str, Any] = {"weights": weights} if pretrained else {"num_classes": num_classes}
-    if net in HEADED and not pretrained:
-        settings["init_weights"] = True  # the default, but it warns unless asked for
-    settings |= {**_sized(net, image_size), **options}
+    weights = pick_weights(net, pretrained)
+    settings = {**_sized(net, image_size), **options}
     native, least = _crop(weights), weights.meta["min_size"][0]
     with fitting(net, image_size, least if image_size < least else native, options):
-        with _cached(net, weights.url) if pretrained else nullcontext():
-            made = models.get_model(net, **settings)
-        if net in HEADED:  # pretrained they cannot be left out before: the weights have them
+        made: Any = from_torchvision(net, pretrained, num_classes, in_channels, **settings)
+        if net in HEADED:  # the heads are left out; not before, because weights have them
             made.aux_logits, made.aux1, made.aux2, made.AuxLogits = False, None, None, None
-        if pretrained and num_classes != len(weights.meta["categories"]):
-            replace_head(made, num_classes)
-        if in_channels != 3:
-            adapt_input(made, in_channels)
         if image_size != native or options:  # what the library did not try itself
             try_out(made, in_channels, image_size)
     return made
@@ -103,12 +98,6 @@ def _sized(net: str, size: int) -> dict[str, Any]:
 def _crop(weights: models.WeightsEnum) -> int:
     """The size of the images that weights were trained for, in pixels."""
     return weights.transforms.keywords["crop_size"]
-
-
-def _cached(net: str, url: str) -> Any:
-    """What to say of the weights at this address, which are kept in torch's cache."""
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    return reading(net, f"Download {url} and put it at {file}.")
 
 
 def load_timm() -> ModuleType:
@@ -141,8 +130,9 @@ def timm_net(
         settings["img_size"] = image_size
     native = config.input_size[-1]
     with fitting(net, image_size, native, options):
-        with _cached_by_timm(net, config) if pretrained else nullcontext():
-            made = timm.create_model(net, pretrained=pretrained, **{**settings, **options})
+        reads = reads_weights(pretrained)
+        with _cached_by_timm(net, config) if reads else nullcontext():
+            made = timm.create_model(net, pretrained=reads, **{**settings, **options})
         if image_size != native or options:
             try_out(made, in_channels, image_size)
     return made
@@ -151,7 +141,7 @@ def timm_net(
 def _cached_by_timm(net: str, config: Any) -> Any:
     """What to say of these weights: most are on the Hugging Face hub and in its cache."""
     if not config.hf_hub_id:
-        return _cached(net, config.url)
+        return cached(net, config.url)
     cache = import_module("huggingface_hub").constants.HF_HUB_CACHE
     folder = f"models--{config.hf_hub_id.replace('/', '--')}"
     file = config.hf_hub_filename or "model.safetensors"
@@ -159,28 +149,44 @@ def _cached_by_timm(net: str, config: Any) -> Any:
     return reading(net, f"Where there is a network, run {fetch} and copy its folder {folder} to {cache}.")
 
 
-def catalogue(filter: str = "") -> Iterator[Row]:
-    """The networks whose names contain the filter or match it (*); each is counted when it is asked for."""
+def known() -> Iterator[tuple[str, str, int]]:
+    """(library, network, side of its images in pixels) of all there are."""
     for name in models.list_models(module=models):
-        if filter in name or fnmatch(name, filter):
-            yield _row("torchvision", name, torchvision_net, _crop(models.get_model_weights(name).DEFAULT))
+        yield "torchvision", name, _crop(models.get_model_weights(name).DEFAULT)
     try:
         timm = load_timm()
     except ConfigError:
         return
     for name in timm.list_models():
-        if filter in name or fnmatch(name, filter):
-            yield _row("timm", name, timm_net, timm.get_pretrained_cfg(name).input_size[-1])
+        yield "timm", name, timm.get_pretrained_cfg(name).input_size[-1]
 
 
-def _row(source: str, name: str, build: Any, size: int) -> Row:
-    """Count without memory for weights, and without computing."""
+def catalogue(filter: str = "") -> Iterator[Row]:
+    """The networks whose names contain the filter or match it (*); each is counted when it is asked for."""
+    for source, name, size in known():
+        if matches(name, filter):
+            yield row(source, name, size)
+
+
+def row(source: str, name: str, size: int) -> Row:
+    """What one network costs."""
+    build = {"torchvision": torchvision_net, "timm": timm_net}[source]
+    return Row(source, name, *count(partial(build, net=name), 1000, 3, size), size)
+
+
+def meta(build: Callable[..., nn.Module], classes: int, channels: int, size: int) -> nn.Module:
+    """A network without memory for its weights."""
     with Shapes():
-        net = build(num_classes=1000, in_channels=3, image_size=size, net=name)
+        net = build(num_classes=classes, in_channels=channels, image_size=size)
+    return net.to("meta")
+
+
+def count(build: Callable[..., nn.Module], classes: int, channels: int, size: int) -> tuple[int, int | None]:
+    """(parameters, multiply-adds or None), without memory for weights, and without computing."""
     # The counter trips over class tokens that require gradients
-    net = net.to("meta").requires_grad_(False)
+    net = meta(build, classes, channels, size).requires_grad_(False)
     parameters = sum(p.numel() for p in net.parameters())
     try:
-        return Row(source, name, parameters, cost(net, 3, size)["multiply_adds"], size)
+        return parameters, cost(net, channels, size)["multiply_adds"]
     except REFUSALS:
-        return Row(source, name, parameters, None, size)
+        return parameters, None
