@@ -36,9 +36,9 @@ class Look:
         """Shape of the pixels of so many files."""
         return count, self.size, self.size, self.channels
 
-    def read(self, path: str) -> np.ndarray:
-        """Pixels of one file."""
-        return read_image(path, self.channels, self.size, self.fit)
+    def read(self, path: str, *data: bytes) -> np.ndarray:
+        """Pixels of one file, or of its bytes."""
+        return read_image(path, self.channels, self.size, self.fit, *data)
 
     def try_to_read(self, path: str) -> np.ndarray | str:
         """Pixels of one file, or what is wrong with it."""

@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from imgcls import keys
+from imgcls.conflicts import batches
+from imgcls.data.features import Features
 from imgcls.data.loader import Loader, ResidentLoader, Rows, WholeBatches, WorkerLoader
 from imgcls.data.prepare import Prepare, statistics
 from imgcls.data.sources import Images, Source
@@ -61,6 +63,7 @@ class ImageData(LightningDataModule):
             self.val_rows = self.test_rows = self.train_rows
         self.resident = self._fits() if resident == "auto" else bool(resident)
         self._placed: dict[int, Images] = {}
+        self.features: Features | None = None  # in place of images, where a backbone is frozen
         self._check_sizes(val_fraction)
 
     def _limited(self, images: Images, limit: int | None) -> torch.Tensor:
@@ -88,6 +91,12 @@ class ImageData(LightningDataModule):
             raise ConfigError(
                 f"dataset.val_fraction={val_fraction} holds out no image of {count}. Use 0, or more."
             )
+
+    def _check_shares(self) -> None:
+        """Raise ConfigError if a rank would have none of the last batch, and so no gradient to give."""
+        ranks, count = self.trainer.world_size if self.trainer else 1, len(self.train_rows)
+        if 0 < count % self.batch_size < ranks:
+            raise ConfigError(*batches(self.batch_size, count, ranks))
 
     def _fits(self) -> bool:
         """Whether the images are decoded, and take less than half of the memory that is free."""
@@ -134,8 +143,12 @@ class ImageData(LightningDataModule):
         images, rows = self.source.train, self.train_rows
         if isinstance(images.pixels, torch.Tensor) or normalize not in ("mean_std", "mean_pixel"):
             return images, rows
-        draw = torch.randperm(len(rows), generator=keys.generator(self.seed, "statistics"))
-        rows = rows[draw[:SAMPLE]].sort().values
+        if images.shards is not None:  # which are mixed: the first that will be read are as good as any
+            rows = next(self._rows(images, rows, SAMPLE, self.seed).epoch(0))
+        else:
+            draw = torch.randperm(len(rows), generator=keys.generator(self.seed, "statistics"))
+            rows = rows[draw[:SAMPLE]]
+        rows = rows.sort().values
         return Images(images.pixels.index_select(0, rows), images.labels[rows]), torch.arange(len(rows))
 
     def _loader(
@@ -152,9 +165,10 @@ class ImageData(LightningDataModule):
             self._placed[id(images)] = Images(images.pixels.to(device), images.labels.to(device))
         return self._placed[id(images)]
 
-    def _rows(self, rows: torch.Tensor, batch_size: int, seed: int | None = None) -> Rows:
+    def _rows(self, images: Images, rows: torch.Tensor, batch_size: int, seed: int | None = None) -> Rows:
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return Rows(rows, batch_size, seed, rank, ranks)
+        shards = None if images.shards is None else images.shards[rows]
+        return Rows(rows, batch_size, seed, rank, ranks, shards, images.window)
 
     def _position(self) -> tuple[int, int]:
         assert self.trainer is not None
@@ -162,17 +176,24 @@ class ImageData(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled by (seed, epoch); goes on where the trainer's progress stands."""
-        rows = self._rows(self.train_rows, self.batch_size, self.seed)
+        self._check_shares()
+        rows = self._rows(self.source.train, self.train_rows, self.batch_size, self.seed)
+        if self.features:
+            parts = self.batch_size // self.part
+            return self.features.training(self.source.train, rows, self._position, parts)
         return self._loader(self.source.train, rows, self._position)
 
     def _evaluation(self, images: Images, rows: torch.Tensor) -> Loader:
         """Every image once, in order, in larger batches: nothing is kept for a backward pass."""
-        size = max(self.part, min(4 * self.part, 1000))
-        return self._loader(images, self._rows(rows, size))
+        taken = self._rows(images, rows, max(self.part, min(4 * self.part, 1000)))
+        return self.features.evaluation(images, taken) if self.features else self._loader(images, taken)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """The hold-out, or nothing."""
-        return self._evaluation(self.source.train, self.val_rows) if len(self.val_rows) else []
+        images, rows = self.source.train, self.val_rows
+        if images.shards is not None:  # shard by shard: their order changes no score
+            rows = rows[images.shards[rows].argsort(stable=True)]
+        return self._evaluation(images, rows) if len(rows) else []
 
     def test_dataloader(self) -> Loader:
         """The official test set."""

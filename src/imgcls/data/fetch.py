@@ -71,6 +71,11 @@ def provide(title: str, published: Published, root: Path, download: bool) -> Non
     """See that all files are under root, as published: unpack archives there, download what is missing."""
     if published.missing(root):
         _complete(title, published, root, download)
+    check(title, published, root)
+
+
+def check(title: str, published: Published, root: Path) -> None:
+    """DataError unless the files under root, which must be there, are as published."""
     for file, mark in published.files.items():
         if mark is not None:
             _check_file(title, root / file, mark)

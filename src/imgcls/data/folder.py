@@ -60,13 +60,19 @@ def folder(
         cache: auto | True | False, whether decoded images are kept on disk.
         test_fraction: share of the images to test on, if there is no test set.
     """
+    title, files = found(root, test_fraction, test_seed)
+    wanted = Wanted(image_size, fit, channels, on_bad_image, cache, resident, limit)
+    return load("folder", title, files, wanted)
+
+
+def found(root: str, test_fraction: float = 0.15, test_seed: int = 0) -> tuple[str, Files]:
+    """(title, files) under `root`, with a test set."""
     path = Path(root).expanduser().absolute()
     with mendable(path.name, path):
         files = layout.find(root)
     if not len(files.of(TEST)):
         files = hold_out_test(files, test_fraction, test_seed)
-    wanted = Wanted(image_size, fit, channels, on_bad_image, cache, resident, limit)
-    return load("folder", path.name, files, wanted)
+    return path.name, files
 
 
 def hold_out_test(files: Files, fraction: float, seed: int) -> Files:

@@ -4,6 +4,7 @@ Light to import: Pillow loads when the first image is read.
 """
 
 import glob
+import io
 import re
 import warnings
 from pathlib import Path
@@ -61,25 +62,29 @@ def natural(path: Path) -> tuple[list[list[str | int]], str]:
     return [[int(piece) if piece.isdecimal() else piece for piece in part] for part in parts], str(path)
 
 
-def read_image(path: str | Path, channels: int, size: int, fit: str = "crop") -> np.ndarray:
+def read_image(
+    path: str | Path, channels: int, size: int, fit: str = "crop", data: bytes | None = None
+) -> np.ndarray:
     """Pixels uint8 (size, size, channels) of an image file: its first frame, upright, transparency on white.
 
     Args:
         channels: 1 for grey, 3 for RGB.
         size: side in pixels.
         fit: crop (shorter side to size, centre kept) | pad (longer side to size, black bars) | stretch.
+        data: the bytes of the file, if they are not to be read from `path`.
     """
-    image = _decode(Path(path)).convert("L" if channels == 1 else "RGB")
+    image = _decode(Path(path), data).convert("L" if channels == 1 else "RGB")
     return np.array(_fit(image, size, fit)).reshape(size, size, channels)
 
 
-def _decode(path: Path) -> "Image.Image":
+def _decode(path: Path, data: bytes | None = None) -> "Image.Image":
     """The first frame, upright, as 8-bit grey or RGB; DataError if it is no image, damaged or too large."""
     from PIL import Image, ImageOps
 
+    file = path if data is None else io.BytesIO(data)
     try:
         # Pillow warns of large images and odd metadata: the limit below decides, and the pixels are sound.
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
             _check_size(path, image)
             ImageOps.exif_transpose(image, in_place=True)
             return _eight_bits(image)

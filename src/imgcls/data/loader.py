@@ -5,6 +5,7 @@ where the trainer's progress says. So there is no state to save, and a resumed e
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,11 +19,24 @@ Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (N, C, H, W) in channels_last
 Position = Callable[[], tuple[int, int]]  # epoch, batches of it that are done
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which images of a batch a rank has: every `ranks`-th of `total`, from number `rank` on."""
+
+    total: int = 0  # 0: as many as there are
+    rank: int = 0
+    ranks: int = 1
+
+
+ALL = Share()
+
+
 class Rows:
     """Which images make up each batch of an epoch, on this rank.
 
     A batch is cut from the whole set's order first and shared among ranks after, so that their number
-    does not change which images an optimizer step sees.
+    does not change which images an optimizer step sees. Of images in shards, a few shards at a time are
+    shuffled, so that each is read once an epoch.
     """
 
     def __init__(
@@ -32,8 +46,11 @@ class Rows:
         seed: int | None = None,
         rank: int = 0,
         ranks: int = 1,
+        shards: torch.Tensor | None = None,
+        window: int = 1,
     ) -> None:
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.shards, self.window = shards, window  # the number of each row's shard, int64 (N,)
         self.rank, self.ranks = rank, ranks
         self.length = sum(1 for _ in self._cut(rows))
 
@@ -41,9 +58,22 @@ class Rows:
         """Row numbers (N,), one tensor per batch; shuffled if there is a seed."""
         if self.seed is None:
             return self._cut(self.rows)
-        return self._cut(
-            self.rows[torch.randperm(len(self.rows), generator=keys.generator(self.seed, "order", epoch))]
-        )
+        draw = keys.generator(self.seed, "order", epoch)
+        order = torch.randperm(len(self.rows), generator=draw)
+        if self.shards is not None:
+            order = order[self._turns(draw)[order].argsort(stable=True)]
+        return self._cut(self.rows[order])
+
+    def _turns(self, draw: torch.Generator) -> torch.Tensor:
+        """In which window of shuffled shards each row comes, int64 (N,)."""
+        there, number = torch.unique(self.shards, return_inverse=True)
+        return torch.randperm(len(there), generator=draw)[number] // self.window
+
+    def share(self, batch: int) -> Share:
+        """What this rank has of a batch."""
+        if self.ranks == 1:
+            return ALL
+        return Share(min(self.batch_size, len(self.rows) - batch * self.batch_size), self.rank, self.ranks)
 
     def _cut(self, order: torch.Tensor) -> Iterator[torch.Tensor]:
         return (batch[self.rank :: self.ranks] for batch in order.split(self.batch_size))
@@ -131,7 +161,7 @@ class WholeBatches(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """uint8 (N, C, H, W) and int64 (N,) of the given images."""
-        rows = torch.tensor(indices)
+        rows = torch.tensor(indices, dtype=torch.int64)  # also of a rank that has none of a batch
         try:
             pixels = self.images.pixels.index_select(0, rows)
         except ImgclsError as error:

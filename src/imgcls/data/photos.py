@@ -53,14 +53,19 @@ def published(
     limit: int | None = None,
 ) -> Source:
     """One of gtsrb, flowers102, food101, oxford_pets and imagenet; the settings are those of `folder`."""
+    title, files = found(name, root, download)
+    wanted = Wanted(image_size, fit, channels, on_bad_image, cache, resident, limit)
+    return load(name, title, files, wanted, compare=False)
+
+
+def found(name: str, root: str, download: bool = True) -> tuple[str, Files]:
+    """(title, files) of a published dataset under `root`, fetched if need be."""
     if name not in KNOWN:
         raise ConfigError(f"dataset.name={name} is not known. Choose from: {', '.join(KNOWN)}.")
     photos, folder = KNOWN[name](), Path(root).expanduser().absolute()
     with mendable(photos.title, folder):
         provide(photos.title, photos.published, folder, download)
-        files = _listed(photos, folder)
-    wanted = Wanted(image_size, fit, channels, on_bad_image, cache, resident, limit)
-    return load(name, photos.title, files, wanted, compare=False)
+        return photos.title, _listed(photos, folder)
 
 
 def _listed(photos: Photos, root: Path) -> Files:

@@ -1,8 +1,9 @@
 """Sources: whole datasets as uint8 tensors, read through torchvision's classes; digits from scikit-learn."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,14 @@ class Images:
     """One part of a dataset: pixels uint8 (N, H, W, C) contiguous, labels int64 (N,).
 
     `Undecoded` files may stand in for the pixels of what fits neither in memory nor on the disk.
+    Of images in shards, `shards` has the number of each one's, int64 (N,); they are shuffled within
+    `window` shards at a time.
     """
 
     pixels: torch.Tensor
     labels: torch.Tensor
+    shards: torch.Tensor | None = None
+    window: int = 1
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,24 +84,24 @@ def _fifth(labels: np.ndarray) -> np.ndarray:
 
 def mnist(root: str, download: bool = True) -> Source:
     """MNIST from <root>/MNIST/raw."""
-    return _load("mnist", _idx("mnist", "MNIST"), root, download)
+    return _load("mnist", root, download)
 
 
 def fashion_mnist(root: str, download: bool = True) -> Source:
     """Fashion-MNIST from <root>/FashionMNIST/raw."""
-    return _load("fashion_mnist", _idx("fashion_mnist", "FashionMNIST"), root, download)
+    return _load("fashion_mnist", root, download)
 
 
 def kmnist(root: str, download: bool = True) -> Source:
     """Kuzushiji-MNIST, cursive Japanese characters, from <root>/KMNIST/raw."""
-    return _load("kmnist", _idx("kmnist", "KMNIST"), root, download)
+    return _load("kmnist", root, download)
 
 
 def emnist(root: str, download: bool = True, split: str = "balanced") -> Source:
     """EMNIST, handwritten letters and digits, one of its six splits from <root>/EMNIST/raw."""
     if split not in EMNIST:
         raise ConfigError(f"dataset.split={split} is not known. Choose from: {', '.join(EMNIST)}.")
-    source = _load(f"emnist_{split}", _emnist(split), root, download, first=int(split == "letters"))
+    source = _load(f"emnist_{split}", root, download, first=int(split == "letters"))
     # The files have columns first. Upright, they are like the images that users have, and like MNIST's.
     for part in (source.train, source.test):
         part.pixels = part.pixels.transpose(1, 2).contiguous()
@@ -105,32 +110,22 @@ def emnist(root: str, download: bool = True, split: str = "balanced") -> Source:
 
 def cifar10(root: str, download: bool = True) -> Source:
     """CIFAR-10 from <root>/cifar-10-batches-py."""
-    return _load("cifar10", _cifar("CIFAR10"), root, download)
+    return _load("cifar10", root, download)
 
 
 def cifar100(root: str, download: bool = True) -> Source:
     """CIFAR-100 with its 100 fine labels from <root>/cifar-100-python."""
-    return _load("cifar100", _cifar("CIFAR100"), root, download)
+    return _load("cifar100", root, download)
 
 
 def svhn(root: str, download: bool = True) -> Source:
     """SVHN, cropped digits, from <root>/train_32x32.mat and test_32x32.mat."""
-    reader = _reader("SVHN")
-    files = {reader.split_list[part][1]: reader.split_list[part][2] for part in ("train", "test")}
-    published = Published(reader, files, {}, " and ".join(files), SPLITS, channels_first=True)
-    return _load("svhn", published, root, download)
+    return _load("svhn", root, download)
 
 
 def stl10(root: str, download: bool = True) -> Source:
     """STL-10's labelled images from <root>/stl10_binary."""
-    reader = _reader("STL10")
-    listed = {file: md5 for file, md5 in [*reader.train_list, *reader.test_list] if "unlabeled" not in file}
-    files = {f"{reader.base_folder}/{file}": md5 for file, md5 in listed.items()}
-    wanted = f"{reader.base_folder}/{{{','.join(listed)}}} (or {reader.filename})"
-    published = Published(
-        reader, files, {reader.filename: reader.tgz_md5}, wanted, SPLITS, channels_first=True
-    )
-    return _load("stl10", published, root, download)
+    return _load("stl10", root, download)
 
 
 def _reader(name: str) -> Any:
@@ -186,13 +181,42 @@ def _cifar(name: str) -> Published:
     )
 
 
-def _load(name: str, published: Published, root: str, download: bool, first: int = 0) -> Source:
+def _svhn() -> Published:
+    """Two files in MATLAB's format."""
+    reader = _reader("SVHN")
+    files = {reader.split_list[part][1]: reader.split_list[part][2] for part in ("train", "test")}
+    return Published(reader, files, {}, " and ".join(files), SPLITS, channels_first=True)
+
+
+def _stl10() -> Published:
+    """Plain arrays, without those of the images that have no label."""
+    reader = _reader("STL10")
+    listed = {file: md5 for file, md5 in [*reader.train_list, *reader.test_list] if "unlabeled" not in file}
+    files = {f"{reader.base_folder}/{file}": md5 for file, md5 in listed.items()}
+    wanted = f"{reader.base_folder}/{{{','.join(listed)}}} (or {reader.filename})"
+    archives = {reader.filename: reader.tgz_md5}
+    return Published(reader, files, archives, wanted, SPLITS, channels_first=True)
+
+
+PUBLISHED: dict[str, Callable[[], Published]] = {
+    "mnist": partial(_idx, "mnist", "MNIST"),
+    "fashion_mnist": partial(_idx, "fashion_mnist", "FashionMNIST"),
+    "kmnist": partial(_idx, "kmnist", "KMNIST"),
+    **{f"emnist_{split}": partial(_emnist, split) for split in EMNIST},
+    "cifar10": partial(_cifar, "CIFAR10"),
+    "cifar100": partial(_cifar, "CIFAR100"),
+    "svhn": _svhn,
+    "stl10": _stl10,
+}
+
+
+def _load(name: str, root: str, download: bool, first: int = 0) -> Source:
     """A published dataset from its files under root; what is missing is fetched first.
 
     Args:
         first: the label of the first class in the files.
     """
-    title, folder = FACTS[name].title, Path(root).expanduser().absolute()
+    published, title, folder = PUBLISHED[name](), FACTS[name].title, Path(root).expanduser().absolute()
     with mendable(title, folder):
         provide(title, published, folder, download)
         train, test = (_read(title, published, folder, arguments) for arguments in published.parts)
