@@ -15,6 +15,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from imgcls import ranks
 from imgcls.errors import CheckpointError, ResourceError
 from imgcls.runs import BEST, LAST, Run
 
@@ -27,7 +28,7 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write to a part file in the same folder, flush it to the disk, and rename: whole or not at all.
 
     Lightning's own writer goes through the system's temp folder; where that is another file system, a
@@ -57,7 +58,7 @@ class AtomicIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint under its final name only once it is complete."""
-        _write(Path(path), lambda part: torch.save(checkpoint, part))
+        write_whole(Path(path), lambda part: torch.save(checkpoint, part))
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
@@ -114,7 +115,7 @@ class Keeper(Checkpoint):
         self.best, self._spent, self._stop = state["best"], state["spent"], state["stop"]
 
     _stop = False  # early stopping has ended training: a resumed run must not train on
-    _started = 0.0
+    _started = _noted = 0.0
 
     def _seconds(self) -> float:
         return self._spent + (time.perf_counter() - self._started if self._started else 0.0)
@@ -131,15 +132,21 @@ class Keeper(Checkpoint):
         trainer.should_stop |= self._stop
         self._started = self._saved = time.perf_counter()
 
+    def _asked(self, due: bool = False) -> bool:
+        """Whether any rank was sent a signal, or found it time to save: all do the same."""
+        signal_number, saving = ranks.highest([self.signal or 0, due])
+        self.signal = int(signal_number) or None
+        return bool(signal_number or saving)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         """Only take note: the save happens between two steps. A second Ctrl-C stops at once."""
-        if self.signal == signal.SIGINT == number:
-            raise KeyboardInterrupt
-        self.signal = number
+        if self.signal == signal.SIGINT == number and time.monotonic() - self._noted > 0.5:
+            raise KeyboardInterrupt  # within the same half second, a launcher has passed on the first
+        self.signal, self._noted = number, time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Save inside an epoch if a signal came, or if it is time."""
-        due = self.signal is not None or time.perf_counter() - self._saved > self.seconds
+        due = self._asked(time.perf_counter() - self._saved > self.seconds)
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         # The last batch waits for the validation that follows.
         if due and not last:
@@ -161,6 +168,7 @@ class Keeper(Checkpoint):
             self._save(trainer, BEST)
         self._save(trainer, LAST)
         self._started = time.perf_counter()
+        self._asked()
         self._leave(trainer)
 
     def _row(self, trainer: Trainer, scores: dict[str, float]) -> dict[str, float]:

@@ -2,19 +2,23 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from imgcls import keys
+from imgcls import keys, ranks
 from imgcls.data.augment import Augment
-from imgcls.data.loader import Batch
+from imgcls.data.features import trained_part
+from imgcls.data.loader import ALL, Batch, Share
 from imgcls.data.prepare import Prepare
 from imgcls.errors import DivergedError
 from imgcls.lean import LeanEpochLoop
@@ -78,12 +82,32 @@ class Classifier(LightningModule):
         # Sums over the epoch so far, kept on the device: loss, right answers, images. Saved with a
         # checkpoint inside an epoch, so that its training scores cover the whole of it.
         self.register_buffer("seen", torch.zeros(3, dtype=torch.float64), persistent=False)
-        self.seen: torch.Tensor
+        self.seen: torch.Tensor  # of this rank's images
         self.scores = Scores(len(domain.classes))
+
+    def setup(self, stage: str) -> None:
+        """Sum as exactly as the device can."""
+        if self.trainer.strategy.root_device.type == "mps":  # which has no float64
+            self.seen = self.seen.float()
+            self.scores.in_single_precision()
+
+    def configure_model(self) -> None:
+        """Share the network's weights out, where the strategy has a mesh of devices for that (FSDP)."""
+        if self.device_mesh is not None:
+            ranks.shard(self.network, self.device_mesh["data_parallel"])
 
     def on_train_start(self) -> None:
         """Without gradient scaling or other ranks there is nothing between us and the optimizer."""
         self.direct = isinstance(self.trainer.fit_loop.epoch_loop, LeanEpochLoop)
+        self._finish_loading()
+
+    def _finish_loading(self) -> None:
+        """What a checkpoint holds of ours, now that the optimizers are made (FSDP loads it late)."""
+        if resumed := getattr(self, "_resumed", None):
+            self.seen.copy_(resumed["seen"][self.global_rank])
+            if self.plateau and resumed["plateau"]:
+                self.plateau.load_state_dict(resumed["plateau"])
+            del self._resumed
 
     def train(self, mode: bool = True) -> "Classifier":
         """As every module's, but what is frozen stays in eval mode."""
@@ -92,28 +116,57 @@ class Classifier(LightningModule):
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (N, C, H, W) → logits (N, classes)."""
-        return self.network(self.prepare(images))
+        """uint8 (N, C, H, W) → logits (N, classes); or features that a frozen backbone has made of them."""
+        return self.trained(images) if images.is_floating_point() else self.network(self.prepare(images))
+
+    @cached_property
+    def trained(self) -> nn.Module:
+        """The part of the network that comes after a frozen backbone."""
+        return trained_part(self.network)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key this step's draws, of augmentation and of dropout."""
-        keys.seed_default(self.device, self.seed, "step", self.current_epoch, batch_idx, self.global_rank)
+        self._seed_step(batch_idx, 0)
+
+    def _seed_step(self, batch_idx: int, rank: int) -> None:
+        keys.seed_default(self.device, self.seed, "step", self.current_epoch, batch_idx, rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One optimizer step on a batch, in as many parts as memory asks for."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         self._set_rate(optimizer)
-        images, labels = self.augment(batch[0]), batch[1]
-        parts = min(self.parts, len(labels))
-        for some, their in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            # A part counts by its share of the images, so that parts add up to the batch's mean.
+        share = self._share(batch_idx)
+        images, labels = self.augment(batch[0], share), batch[1]
+        if share.rank:  # all drew the same until here; each has a dropout of its own
+            self._seed_step(batch_idx, share.rank)
+        total, parts = share.total or len(labels), min(self.parts, len(labels))
+        split = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
+        for number, (some, their) in enumerate(split, 1):
             loss = self._loss(some, their)
-            self._backward(loss if parts == 1 else loss * (len(their) / len(labels)))
+            # A part counts by its share of the images, so that parts add up to the batch's mean; what ranks
+            # have is not added up, but averaged.
+            weight = len(their) * share.ranks / total
+            self._backward(loss if weight == 1 else loss * weight, number == parts)
         self._step(optimizer)
 
-    def _backward(self, loss: torch.Tensor) -> None:
-        loss.backward() if self.direct else self.manual_backward(loss)
+    def _share(self, batch_idx: int) -> Share:
+        """What this rank has of the batch."""
+        if self.trainer.world_size == 1:
+            return ALL
+        return self.trainer.train_dataloader.rows.share(batch_idx)  # type: ignore[union-attr]
+
+    def _backward(self, loss: torch.Tensor, last: bool) -> None:
+        """Add to the gradients; ranks exchange them once, with the last part."""
+        if self.direct:
+            loss.backward()
+        else:
+            with nullcontext() if last else self._apart():
+                self.manual_backward(loss)
+
+    def _apart(self) -> AbstractContextManager[None]:
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
 
     def _step(self, optimizer: LightningOptimizer) -> None:
         """Move the weights, and count it where Lightning keeps its global step."""
@@ -141,10 +194,12 @@ class Classifier(LightningModule):
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean loss of augmented uint8 images; counts them among the epoch's scores."""
-        x, targets = self.prepare(images), labels
         if self.augment.mixes:
-            x, targets = self.augment.mix(x, labels, len(self.domain.classes))
-        logits, loss = self._objective(self.network(x), targets)
+            x, targets = self.augment.mix(self.prepare(images), labels, len(self.domain.classes))
+            outputs = self.network(x)
+        else:
+            outputs, targets = self(images), labels
+        logits, loss = self._objective(outputs, targets)
         self._count(loss.detach(), logits.detach(), labels)
         return loss
 
@@ -169,9 +224,10 @@ class Classifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Close the epoch's training scores and move a plateau schedule."""
         self.check_finite()
-        if not all(torch.isfinite(p).all() for p in self.network.parameters()):
+        bad = any(not torch.isfinite(ranks.local(p)).all() for p in self.network.parameters())
+        if ranks.highest([bad])[0]:
             raise self.diverged()  # the last step's, which no loss has shown yet
-        loss, right, count = self.seen.tolist()
+        loss, right, count = ranks.total(self.seen).tolist()
         self._put({"train/loss": loss / count, "train/acc": right / count})
         self.seen.zero_()
         if self.plateau:
@@ -181,10 +237,20 @@ class Classifier(LightningModule):
         self.epoch.update(scores)
         self.log_dict(scores)
 
+    def on_validation_epoch_start(self) -> None:
+        """Validate one network: each rank's batch norms have seen other images."""
+        ranks.as_rank_0(self.network)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch of the hold-out."""
         images, labels = batch
-        self.scores.update(self(images).float(), labels)
+        self.scores.update(self._logits(images), labels)
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 (N, classes); with none of a batch, a rank still takes part in what all compute."""
+        if len(images):
+            return self(images).float()
+        return self(images.new_zeros(1, *images.shape[1:])).float()[:0]
 
     def on_validation_epoch_end(self) -> None:
         """Close the hold-out's scores."""
@@ -201,7 +267,7 @@ class Classifier(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch of the test set, and keep what was said of each image."""
         images, labels = batch
-        self.scores.update(self(images).float(), labels, keep=True)
+        self.scores.update(self._logits(images), labels, keep=True)
 
     def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         """uint8 (N, C, H, W) → logits (N, classes)."""
@@ -224,7 +290,7 @@ class Classifier(LightningModule):
 
     def check_finite(self) -> None:
         """Raise DivergedError if the epoch's loss so far is not a number: nothing good can follow."""
-        if not torch.isfinite(self.seen[0]):
+        if not torch.isfinite(ranks.total(self.seen)[0]):
             raise self.diverged()
 
     def diverged(self) -> DivergedError:
@@ -239,18 +305,10 @@ class Classifier(LightningModule):
         """Add what is ours: the domain, the epoch's sums, the plateau."""
         checkpoint["imgcls"] = {
             "domain": asdict(self.domain),
-            "seen": self.seen.clone(),
+            "seen": ranks.gathered(self.seen),
             "plateau": self.plateau.state_dict() if self.plateau else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back; the plateau exists only once the optimizer does."""
+        """Take it back, when training starts: the plateau exists only once the optimizer does."""
         self._resumed = checkpoint["imgcls"]
-
-    def on_fit_start(self) -> None:
-        """Finish loading, after the optimizers are made."""
-        if resumed := getattr(self, "_resumed", None):
-            self.seen.copy_(resumed["seen"])
-            if self.plateau and resumed["plateau"]:
-                self.plateau.load_state_dict(resumed["plateau"])
-            del self._resumed

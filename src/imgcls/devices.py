@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from imgcls import launch
 from imgcls.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def describe(device: str) -> str:
 def settle(trainer: Mapping[str, Any]) -> tuple[str, str]:
     """(accelerator, precision) for the trainer group, said in the log."""
     device = accelerator(trainer["accelerator"])
+    _check(trainer, device)
     exact = precision(trainer["precision"], device)
     if trainer["threads"]:
         torch.set_num_threads(trainer["threads"])
@@ -74,4 +76,22 @@ def settle(trainer: Mapping[str, Any]) -> tuple[str, str]:
         else ""
     )
     log.info("device: %s (%s%s), precision %s%s, %s", device, describe(device), threads, exact, why, layout)
+    if (ranks := launch.count(trainer)) > 1:
+        norm = "all devices" if trainer["sync_batchnorm"] else "each device's own"
+        log.info("%d devices (%s); batch norm over %s images", ranks, trainer["strategy"], norm)
     return device, exact
+
+
+def _check(trainer: Mapping[str, Any], device: str) -> None:
+    """Raise ConfigError unless there are as many devices, and they can do what is asked."""
+    there = torch.cuda.device_count()
+    if device == "gpu" and trainer["devices"] > there:
+        raise ConfigError(
+            f"trainer.devices={trainer['devices']}, but this machine has {there} GPUs. "
+            f"Use trainer.devices={there}."
+        )
+    if trainer["sync_batchnorm"] and device != "gpu":
+        raise ConfigError(
+            f"trainer.sync_batchnorm=true: torch has it on GPUs only, not on {device}. "
+            "Use trainer.sync_batchnorm=false."
+        )

@@ -1,5 +1,6 @@
 """All scores of a classifier over a set of images, each image counted once, through torchmetrics."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from torchmetrics.classification import (
     MulticlassPrecision,
     MulticlassRecall,
 )
+
+from imgcls import ranks
 
 TOP = 5
 
@@ -51,13 +54,12 @@ class Scores(nn.Module):
 
     def update(self, logits: torch.Tensor, labels: torch.Tensor, keep: bool = False) -> None:
         """Count a batch: logits (N, K) float, labels (N,) int64; `keep` what was said of each image."""
-        if not len(labels):
-            return  # a rank's share of a ragged last batch, which torchmetrics cannot count
         # bfloat16 makes ties. A stable order breaks them alike everywhere: the first class wins.
         ordered, order = logits.sort(dim=1, descending=True, stable=True)
         top = order[:, :TOP]
         right = top == labels[:, None]
-        self.by_class.update(top[:, 0], labels)
+        if len(labels):  # torchmetrics cannot count a rank that has none of a ragged last batch
+            self.by_class.update(top[:, 0], labels)
         loss = F.cross_entropy(logits, labels, reduction="sum")
         counts = {"n": len(labels), "loss": loss, "acc": right[:, 0].sum(), "top5": right.sum()}
         for name, value in counts.items():
@@ -82,9 +84,15 @@ class Scores(nn.Module):
         }
 
     def kept(self) -> dict[str, np.ndarray]:
-        """What was said of each kept image: labels (N,), top (N, 5) classes, confidence (N, 5)."""
-        columns = (torch.cat(column).numpy() for column in zip(*self._kept, strict=True))
+        """What was said of each kept image, in order: labels (N,), top (N, 5) classes, confidence (N, 5)."""
+        batches = [_merged(shares) for shares in zip(*ranks.collected(self._kept), strict=True)]
+        columns = (torch.cat(column).numpy() for column in zip(*batches, strict=True))
         return dict(zip(("labels", "top", "confidence"), columns, strict=True))
+
+    def in_single_precision(self) -> None:
+        """For a device without float64."""
+        for metric in self.sums.values():
+            metric.set_dtype(torch.float32)  # type: ignore[operator]
 
     def reset(self) -> None:
         """Count from zero."""
@@ -92,6 +100,19 @@ class Scores(nn.Module):
         for metric in self.sums.values():
             metric.reset()  # type: ignore[operator]
         self._kept.clear()
+
+
+def _merged(shares: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
+    """A batch again, of which each of R ranks had every R-th image."""
+    if len(shares) == 1:
+        return shares[0]
+    columns = []
+    for parts in zip(*shares, strict=True):
+        whole = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
+        for rank, part in enumerate(parts):
+            whole[rank :: len(parts)] = part
+        columns.append(whole)
+    return tuple(columns)
 
 
 def one_class(confusion: list[list[int]], classes: list[str]) -> str | None:
