@@ -24,7 +24,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None
     with pytest.raises(
         ResourceError, match=r"last\.ckpt \(No space left on device; [\d.]+ MB free\)"
     ) as caught:
-        checkpoints._write(path, full)
+        checkpoints.write_whole(path, full)
     assert path.read_bytes() == b"good"
     assert list(tmp_path.iterdir()) == [path]
     assert caught.value.exit_code == 4
@@ -37,7 +37,7 @@ def test_torchs_own_complaint_of_a_full_disk_is_translated(tmp_path: Path) -> No
         raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 971136 vs 971032")
 
     with pytest.raises(ResourceError, match="no space left"):
-        checkpoints._write(tmp_path / "last.ckpt", full)
+        checkpoints.write_whole(tmp_path / "last.ckpt", full)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")

@@ -197,9 +197,7 @@ def test_reading_the_papers_does_not_import_torch() -> None:
 
 def test_the_folder_is_no_group_of_options() -> None:
     assert help.PAPERS not in help.options([help.conf_folder()])
-    assert command.check(["papers=ma"])[1] == [
-        "unknown key papers=ma. --cfg job shows all keys, --help all groups."
-    ]
+    assert command.check(["papers=ma"])[1] == ["unknown key papers=ma. Did you mean paper=ma?"]
 
 
 def test_a_setting_may_be_called_paper() -> None:

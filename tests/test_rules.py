@@ -285,8 +285,12 @@ BATCH = (
             ],
         ),
         ({"task": "evaluate", "run": "x", "batch_size": 9999}, []),
-        ({"trainer.devices": 2}, ["trainer.devices=2: a run uses one device. Leave it out."]),
-        ({"source": "x"}, ["source=x is for task=predict. Add that, or leave it out."]),
+        ({"trainer.devices": 2}, []),
+        (
+            {"trainer.devices": 2, "trainer.accelerator": "mps"},
+            ["trainer.devices=2: there is one mps device. Use trainer.devices=1."],
+        ),
+        ({"source": "x"}, ["source=x is for task=predict and task=explain. Add one, or leave it out."]),
         # all at once
         (
             {
@@ -326,7 +330,15 @@ def usual() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["freeze=backbone"], "freeze=backbone would keep random weights"),
+        (
+            ["model=vgg16", "freeze=backbone"],
+            "freeze=backbone would keep random weights. Add model.pretrained=true, or use freeze=none.",
+        ),
+        (
+            ["freeze=backbone"],
+            "freeze=backbone would keep random weights. Choose model=resnet18, vgg16, torchvision or another "
+            "that has model.pretrained, or use freeze=none.",
+        ),
         (
             ["model=torchvision", "model.pretrained=true", "init=he"],
             "init=he would overwrite the pretrained weights",

@@ -199,3 +199,15 @@ def test_always_the_same_class_is_called_out_with_its_share() -> None:
 def test_two_predicted_classes_are_not_called_out() -> None:
     assert one_class([[5, 0], [4, 1]], ["a", "b"]) is None
     assert one_class([[5, 0], [4, 0]], ["a", "b"]) == "predicts only class a: 55.56% is chance"
+
+
+def test_a_device_without_float64_gets_none() -> None:
+    """Counts are exact all the same; the loss is to single precision."""
+    logits, labels = guesses(500, 10)
+    double, single = scored(logits, labels), Scores(10)
+    single.in_single_precision()
+    single.update(logits, labels)
+    states = [state for m in single.sums.values() for state in m.metric_state.values()]  # type: ignore[operator]
+    assert {state.dtype for state in states} == {torch.float32}
+    expected = double.brief()
+    assert single.brief() == expected | {"loss": pytest.approx(expected["loss"], rel=1e-6)}

@@ -6,23 +6,27 @@ Answers mistakes, lets Hydra compose, and hands the configuration to the task it
 import logging
 import sys
 import traceback
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from imgcls import __version__, arguments
+from imgcls import __version__, arguments, launch
 from imgcls.errors import ConfigError, ImgclsError, ResourceError
+from imgcls.reproduce import words as studies
 
 if TYPE_CHECKING:
     from imgcls.command import Checked
 
 SWEEP_FAILED = 7  # exit code of a sweep in which a job failed
 STOPPED = 130  # by Ctrl-C
-_failures: list[str] = []
+failures: list[tuple[int, str]] = []  # of a sweep's jobs in this process: exit code and what went wrong
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run a command line; exits with a code of its own for each class of error."""
+    if launch.waits():
+        return _rank()
     typed = arguments.read(sys.argv[1:] if argv is None else argv)
     if typed.options.help:
         from imgcls import help as help_page
@@ -36,16 +40,72 @@ def main(argv: list[str] | None = None) -> None:
         except KeyboardInterrupt:
             print("imgcls: stopped. The same command goes on.", file=sys.stderr)
             sys.exit(STOPPED)
+    return launch.dismiss()
+
+
+def _rank() -> None:
+    """One of several processes of a run, which does its part of the job that another has read."""
+    job = None
+    try:
+        if job := launch.told():
+            launch.do(job)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    except Exception as error:
+        message, code = _answer(error, job["config"]["debug"] if job else None)
+        launch.report(error, message, code)
+        sys.exit(code)
 
 
 def _run(typed: arguments.Typed) -> None:
     register_resolvers()
-    # Hydra, and Lightning when it starts more processes, read it there.
-    sys.argv[1:] = typed.words if typed.for_hydra else typed.flags + _checked(typed)
-    _failures.clear()
+    words = typed.words
+    if not typed.for_hydra:
+        if studies.asked(typed.overrides) and not typed.shows:
+            return _study(typed)
+        done = _checked(typed)
+        if _only_looks(typed, done):
+            return _look(done.jobs, typed.options.config_dir)
+        words = typed.flags + done.overrides
+    sys.argv[1:] = words  # Hydra, and Lightning when it starts more processes, read it there
+    failures.clear()
     _hydra_main()
-    if _failures:
-        sys.exit(SWEEP_FAILED)
+    if code := _end_of_sweep():
+        sys.exit(code)
+    return None
+
+
+def _end_of_sweep() -> int:
+    """The exit code of a sweep, after what its launcher has to say; 0 for a single run."""
+    code = SWEEP_FAILED if failures else 0  # of a launcher that is not ours
+    if sweeps := sys.modules.get("imgcls.sweeps.sweep"):
+        code = max([code, *(sweep.finish() for sweep in [sweeps.Sweep.current] if sweep)])
+    return code
+
+
+def _look(jobs: list[dict[str, Any]], config_dir: str | None) -> None:
+    """Run tasks that write nothing: they need no folder and no log, and so no Hydra."""
+    for job in jobs:
+        try:
+            import_module(f"imgcls.tasks.{job['task']}").main(job, config_dir)
+        except Exception as error:
+            message, code = _answer(error, job.get("debug"))
+            _fail([message], code)
+
+
+def _study(typed: arguments.Typed) -> None:
+    """Run a task that trains many runs: what is typed beside its own settings is for those."""
+    twice = ["-m: the task is many runs already. Leave -m out."] if typed.options.multirun else []
+    own = studies.own(typed.overrides)
+    done = _checked(replace(typed, overrides=own, problems=[*typed.problems, *twice]))
+    try:
+        task = import_module(f"imgcls.tasks.{done.jobs[0]['task']}")
+        code = task.main(done.first, typed.overrides, typed.options.config_dir)
+    except Exception as error:
+        message, code = _answer(error, None)
+        _fail([message], code)
+    if code:
+        sys.exit(code)
 
 
 def register_resolvers() -> None:
@@ -65,20 +125,44 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("imgcls_room", room, replace=True)
 
 
-def _checked(typed: arguments.Typed) -> list[str]:
-    """The overrides for Hydra; exits with all mistakes at once, before anything is loaded or written."""
+def _checked(typed: arguments.Typed) -> "Checked":
+    """What is to be run; exits with all mistakes at once, before anything is loaded or written."""
     from imgcls import command
     from imgcls.conflicts import conflicts, shared
 
-    done = command.examine(typed.overrides, typed.sweeps, typed.options.config_dir)
+    try:
+        done = command.examine(typed.overrides, typed.sweeps, typed.options.config_dir)
+    except Exception as error:
+        _blame_plugins(error, "task=doctor" in typed.overrides)
     problems = typed.problems + done.problems
     if not problems and not typed.shows:
         problems = [line for job in done.jobs for line in conflicts(job)] + shared(done.jobs)
+        if typed.sweeps and launch.started():
+            problems = ["a sweep starts its own processes. Leave torchrun out."]
     if problems:
         _fail(problems, ConfigError.exit_code)
-    if not typed.shows:
+    if not typed.shows and not _only_looks(typed, done):
         _check_folders(done, typed.sweeps)
-    return done.overrides
+    return done
+
+
+def _only_looks(typed: arguments.Typed, done: "Checked") -> bool:
+    """Whether it is a task that writes nothing."""
+    from imgcls.conflicts import LOOKS
+
+    return not typed.shows and done.jobs[0]["task"] in LOOKS
+
+
+def _blame_plugins(error: Exception, doctor: bool) -> NoReturn:
+    """A plugin of Hydra's that cannot be imported stops every command, be it in use or not."""
+    from imgcls.health import software
+
+    if doctor:
+        _look([{"task": "doctor"}], None)
+    broken = [f"{found.check}: {found.found}. {found.remedy}" for found in software.broken_plugins()]
+    if not broken:
+        raise error
+    _fail(broken, ResourceError.exit_code)
 
 
 def _check_folders(done: "Checked", sweeps: bool) -> None:
@@ -86,6 +170,7 @@ def _check_folders(done: "Checked", sweeps: bool) -> None:
     from omegaconf import OmegaConf
 
     from imgcls import runs
+    from imgcls.compare import collect
     from imgcls.tasks import evaluate
 
     try:
@@ -93,6 +178,8 @@ def _check_folders(done: "Checked", sweeps: bool) -> None:
             if job["run"]:
                 run = runs.Run.existing(job["run"], job["output"])
                 evaluate.settings_of(run, job, [line.split("=")[0].lstrip("+~") for line in done.overrides])
+            if job["task"] == "compare":
+                collect.find(job["runs"], job["output"])
         assert done.first is not None  # there are no problems
         sweeps |= str(OmegaConf.select(done.first, "hydra.mode")) == "RunMode.MULTIRUN"
         runs.writable(Path(OmegaConf.select(done.first, f"hydra.{'sweep' if sweeps else 'run'}.dir")))
@@ -111,10 +198,10 @@ def _hydra_main() -> None:
 
     from imgcls.help import conf_folder
 
-    hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(_task)()
+    hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(task)()
 
 
-def _task(config: Any) -> float | None:
+def task(config: Any) -> float | None:
     """Run the task that a composed configuration names; returns the number a search would maximise."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -125,18 +212,18 @@ def _task(config: Any) -> float | None:
     settings, folder = plain(config), Path(job.runtime.output_dir)
     typed = [override.split("=")[0].lstrip("+~") for override in job.overrides.task]
     try:
-        _refuse(settings)
+        refuse(settings)
         return import_module(f"imgcls.tasks.{settings['task']}").main(settings, folder, typed)
     except Exception as error:
         message, code = _answer(error, settings["debug"])
     print(f"imgcls: error: {message}", file=sys.stderr)
     if job.mode != RunMode.MULTIRUN:
         sys.exit(code)
-    _failures.append(message)  # a sweep goes on with its other jobs
+    failures.append((code, message))  # a sweep goes on with its other jobs
     return None
 
 
-def _refuse(settings: dict[str, Any]) -> None:
+def refuse(settings: dict[str, Any]) -> None:
     """The check of last resort: a search plugin draws its values when all else has been checked."""
     from imgcls import rules
     from imgcls.conflicts import conflicts

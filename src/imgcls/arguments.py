@@ -10,11 +10,16 @@ from typing import Any, NoReturn
 
 from imgcls.errors import ConfigError
 
-ALIASES = {"lr": "optimizer.lr", "net": "model.net"}
+ALIASES = {
+    "lr": "optimizer.lr",
+    "net": "model.net",
+    "model.freeze": "freeze",
+    "pool.per_device": "hydra.launcher.per_device",
+}
 # Their values are text, whatever they look like. Hydra's grammar would stop at '=', spaces and umlauts, split
 # at commas, and make the number 7 of 007.
 PATHS = ("run", "source", "output", "dataset.root", "hydra.run.dir", "hydra.sweep.dir")
-TEXTS = ("name", "freeze", *PATHS)
+TEXTS = ("name", "freeze", "filter", "rows", *PATHS)
 
 SWITCH: dict[str, Any] = {"action": "store_true"}
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -50,7 +55,9 @@ class Typed:
     @property
     def sweeps(self) -> bool:
         """Whether values separated by commas are the values of a sweep."""
-        return self.options.multirun or "hydra.mode=MULTIRUN" in self.overrides
+        ready_made = any(word.startswith(("sweep=", "+sweep=")) for word in self.overrides)
+        study = "task=study" in self.overrides  # of one setting after another
+        return self.options.multirun or ready_made or study or "hydra.mode=MULTIRUN" in self.overrides
 
     @property
     def for_hydra(self) -> bool:

@@ -5,23 +5,29 @@ import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import nn
 from torch.optim import Optimizer
 
-from imgcls import devices, keys
+from imgcls import dashboards, devices, keys, launch, ranks
 from imgcls.checkpoints import AtomicIO, Keeper
 from imgcls.classifier import Classifier, Domain
 from imgcls.data.augment import Augment
 from imgcls.data.datamodule import ImageData
+from imgcls.data.features import Backbone, Features
+from imgcls.data.files import Files
 from imgcls.data.prepare import Prepare
 from imgcls.errors import CheckpointError, ConfigError
 from imgcls.lean import NoProfiler, slim
+from imgcls.models.adapt import without_weights
 from imgcls.models.freeze import freeze
 from imgcls.models.init import initialise
 from imgcls.optim import decay
@@ -66,11 +72,20 @@ def data(config: Config, dataset: Config | None = None) -> ImageData:
     )
 
 
-def optimizer(config: Config) -> Callable[[nn.Module], Optimizer]:
-    """A maker of the configured optimizer, for any network."""
+def files(dataset: Config) -> tuple[str, Files]:
+    """(title, files) of a dataset of image files, without reading them."""
+    target = locate(dataset["_target_"])
+    found = locate(f"{target.__module__}.found")
+    return found(**{key: dataset[key] for key in signature(found).parameters if key in dataset})
+
+
+def optimizer(config: Config, shared: bool = False) -> Callable[[nn.Module], Optimizer]:
+    """A maker of the configured optimizer, for any network, or one whose weights are shared among devices."""
     made = locate(config["_target_"])
     own = ("name", "_target_", "decay_all", "weight_decay")
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k not in own}
+    if shared and "fused" in options:  # torch has no fused kernels for weights in shares
+        options["fused"] = False
     return lambda network: made(decay.groups(network, config["weight_decay"], config["decay_all"]), **options)
 
 
@@ -95,7 +110,8 @@ def restored(config: Config, checkpoint: Mapping[str, Any]) -> Classifier:
     mean, std = state["prepare.mean"], state["prepare.std"]
     interpolation = config["scaling"]["interpolation"]
     prepare = Prepare(mean, std, channels=domain.channels, size=domain.size, interpolation=interpolation)
-    made = _assemble(config, prepare, domain)
+    with without_weights():
+        made = _assemble(config, prepare, domain)
     load_weights(made, checkpoint)
     return made
 
@@ -103,7 +119,7 @@ def restored(config: Config, checkpoint: Mapping[str, Any]) -> Classifier:
 def load_weights(made: Classifier, checkpoint: Mapping[str, Any]) -> None:
     """Put a checkpoint's weights into a classifier; CheckpointError if they do not fit."""
     try:
-        made.load_state_dict(checkpoint["state_dict"])
+        ranks.load(made, checkpoint["state_dict"])
     except RuntimeError as error:
         raise CheckpointError(
             f"the checkpoint's weights do not fit this network ({str(error).splitlines()[-1].strip()}). "
@@ -128,7 +144,7 @@ def _assemble(config: Config, prepare: Prepare, domain: Domain, steps: int = 1) 
         prepare,
         augment,
         domain,
-        optimizer=optimizer(config["optimizer"]),
+        optimizer=optimizer(config["optimizer"], shared=config["trainer"]["strategy"] == "fsdp"),
         schedule=config["schedule"],
         steps=steps,
         parts=config["accumulate"],
@@ -136,6 +152,15 @@ def _assemble(config: Config, prepare: Prepare, domain: Domain, steps: int = 1) 
         seed=config["seed"],
         frozen=frozen,
     )
+
+
+def features(config: Config, classifier: Classifier, images: ImageData, trainer: Trainer) -> None:
+    """Let the images come as the features that the frozen part of the network makes of them."""
+    context = trainer.precision_plugin.forward_context
+    backbone = Backbone(classifier.network, classifier.trained, classifier.prepare, context)
+    device = devices.describe(devices.accelerator(config["trainer"]["accelerator"]))
+    facts = {"data": images.source.digest, "precision": trainer.precision, "device": device}
+    images.features = Features(backbone, Path(config["output"]) / "features", facts)
 
 
 def callbacks(config: Config, run: Run) -> list[Callback]:
@@ -156,7 +181,14 @@ def callbacks(config: Config, run: Run) -> list[Callback]:
                 check_on_train_epoch_end=True,
             )
         )
-    return [*found, Keeper(run, config["checkpoint_minutes"], bar.epoch)]
+    boards = dashboards.chosen(config, run)
+
+    def tell(row: dict[str, float]) -> None:
+        bar.epoch(row)
+        for board in boards:
+            board.epoch(row)
+
+    return [*found, *boards, Keeper(run, config["checkpoint_minutes"], tell)]
 
 
 def quiet() -> None:
@@ -175,12 +207,15 @@ def trainer(config: Config, run: Run | None = None) -> Trainer:
     made = Trainer(
         accelerator=device,
         devices=options["devices"],
+        num_nodes=options["num_nodes"],
+        strategy=_strategy(options),
+        sync_batchnorm=options["sync_batchnorm"] and launch.count(options) > 1,
         precision=precision,  # type: ignore[arg-type]
         max_epochs=config["epochs"],
         deterministic=options["deterministic"],
         profiler=_profiler(options["profiler"], run),
         callbacks=callbacks(config, run) if run else [],
-        plugins=[AtomicIO()],
+        plugins=[AtomicIO(), *([TorchElasticEnvironment()] if launch.count(options) > 1 else [])],
         logger=False,
         enable_checkpointing=run is not None,
         enable_progress_bar=False,
@@ -188,7 +223,19 @@ def trainer(config: Config, run: Run | None = None) -> Trainer:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our loaders share out the images themselves
     )
+    # Lightning's handler of SIGTERM talks to the other ranks from within, which hangs; the keeper listens.
+    made._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return slim(made)
+
+
+def _strategy(options: Config) -> Strategy | str:
+    """How several devices work on one network."""
+    if (count := launch.count(options)) == 1:
+        return "auto"
+    if options["strategy"] == "fsdp":
+        return ModelParallelStrategy(count, tensor_parallel_size=1, save_distributed_checkpoint=False)
+    # Statistics of batch norm are taken from rank 0 when they are used, not at every step.
+    return DDPStrategy(broadcast_buffers=False)
 
 
 def _profiler(kind: str | None, run: Run | None) -> Profiler:

@@ -21,6 +21,7 @@ from imgcls.help import conf_folder
 from imgcls.kinds import spelt
 from imgcls.naming import flat
 from imgcls.overrides import Setting
+from imgcls.sweeps import queue, space
 
 MOST_JOBS = 2000  # of a larger sweep; each job is checked again when it starts
 
@@ -44,16 +45,27 @@ def check(typed: Sequence[str], config_dir: str | None = None) -> tuple[dict[str
 
 def examine(typed: Sequence[str], sweeps: bool = False, config_dir: str | None = None) -> Checked:
     """Compose what was typed, and find all that is wrong with its names and values."""
-    done = Checked()
+    hidden: list[str] = []
     with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="imgcls"):
+        places = [text for text in typed if text.startswith("hydra.searchpath=")]
+        if config_dir:
+            places = [own_place(Path(config_dir))]
+            hidden = _hidden(Path(config_dir))
         try:
-            places = [text for text in typed if text.startswith("hydra.searchpath=")]
-            if config_dir:
-                places = [own_place(Path(config_dir))]
-                done.problems += _hidden(Path(config_dir))
-            _Examiner(done, Conf(places)).examine(typed, sweeps)
-        except ConfigError as error:
-            done.problems.append(str(error))
+            done = examined(Conf(places), typed, sweeps)
+        except ConfigError as error:  # in a file that every command needs
+            done = Checked(problems=[str(error)])
+    done.problems = [*hidden, *done.problems]
+    return done
+
+
+def examined(conf: Conf, typed: Sequence[str], sweeps: bool = False) -> Checked:
+    """The same while Hydra is initialised, as it is for many commands after one another."""
+    done = Checked()
+    try:
+        _Examiner(done, conf).examine(typed, sweeps)
+    except ConfigError as error:
+        done.problems.append(str(error))
     done.problems = list(dict.fromkeys(done.problems))
     return done
 
@@ -82,6 +94,13 @@ class _Examiner:
         groups = [s for s in settings if s.key in self.conf.usual or self.conf.options(s.key)]
         keys = [s for s in settings if s not in groups]
         choices = [lines for s in groups if (lines := self._choices(s))]
+        first = [line for line, *_ in choices]
+        for ready in self._ready_made(first, {s.key for s in settings}, sweeps):
+            if ready.key in self.conf.usual:
+                choices.append(self._choices(ready))
+            else:
+                keys.append(ready)
+        self.chooses = any(len(lines) > 1 for lines in choices)
         # What keys there are depends on the options: each choice of a sweep is looked at by itself
         for chosen in product(*choices):
             self._examine_jobs(chosen, keys)
@@ -100,6 +119,18 @@ class _Examiner:
             self.done.problems.append(hint)
             return None
 
+    def _ready_made(self, chosen: Sequence[str], typed: set[str], sweeps: bool) -> list[Setting]:
+        """What the chosen options (sweep=…) have to be swept, but for what is typed."""
+        try:
+            hydra = (self.conf.compose(chosen) if chosen else self.conf.default).hydra
+        except ConfigError:
+            return []  # what composes the jobs says why
+        self.sweeps = sweeps or str(hydra.mode) == "RunMode.MULTIRUN"
+        if not self.sweeps:
+            return []
+        params = (hydra.sweeper.get("params") or {}).items()
+        return [s for key, value in params if key not in typed and (s := self._read(f"{key}={value}", True))]
+
     def _choices(self, setting: Setting) -> list[str]:
         """The overrides, one for each value, that choose a group's options; none if one is not known."""
         group, optional = setting.key, self.conf.optional(setting.key)
@@ -108,7 +139,7 @@ class _Examiner:
         wrong: list[str] = []
         for value, word in zip(setting.values, setting.words, strict=True):
             one = value if isinstance(value, str) else word
-            several = map(str, value) if optional and isinstance(value, list) else [one]
+            several = map(str, value) if isinstance(value, list) and self.conf.several(group) else [one]
             wrong += [option for option in several if not self.conf.has(group, option)]
         known = self.conf.options(group)
         for option in wrong:
@@ -128,7 +159,8 @@ class _Examiner:
             if not _is_in(defaults, key):  # an experiment's misspelling, which Hydra lets pass
                 self._unknown(key, spelt(value), defaults, self.conf.free(config))
         good = [s for s in keys if self._is_known(s, defaults, config)]
-        self._check_intervals(good, config.hydra.runtime.choices["hydra/sweeper"])
+        self._check_search(good, config)
+        self.done.problems += queue.problems(config.hydra.runtime.choices["hydra/launcher"])
         there = (*defaults, *hydra_keys(config))
         self.done.overrides = [
             s.line(force=s.key not in there or isinstance(s.values[0], dict)) for s in good
@@ -157,18 +189,26 @@ class _Examiner:
                         self._unknown(key, word if key == setting.key else spelt(part), defaults)
         return len(self.done.problems) == before
 
-    def _check_intervals(self, settings: list[Setting], sweeper: str) -> None:
+    def _check_search(self, settings: list[Setting], config: DictConfig) -> None:
+        """What a search plugin needs, or, without one, what only such a plugin understands."""
+        sweeper = config.hydra.runtime.choices["hydra/sweeper"]
+        if sweeper == "optuna":
+            config = replaced(config, [(s.key, s.values[0]) for s in settings])
+            swept = [s for s in settings if not s.of_hydra]
+            self.done.problems += space.problems(config, swept, self.chooses, self.sweeps)
         for setting in settings:
-            if setting.typed.startswith("interval(") and sweeper == "basic":
-                one = f"{setting.key}={setting.typed} is for a search plugin."
-                self.done.problems.append(f"{one} Name the values: {setting.key}={','.join(setting.words)}.")
+            if "interval(" in setting.typed and len(setting.values) > 1 and sweeper == "basic":
+                named = f"{setting.key}={','.join(setting.words)}"
+                ways = f"Add hydra/sweeper=optuna, or name the values: {named}."
+                self.done.problems.append(f"{setting.key}={setting.typed} is for a search. {ways}")
 
     def _unknown(
         self, key: str, word: str, known: Iterable[str], free: Mapping[str, str] | None = None
     ) -> None:
         """Complain about a key that was typed, or that stands in one of the files that may set anything."""
         groups = [group for group in self.conf.usual if group != LOCAL]
-        hint = names.advice(key, word, [*known, *groups, *ALIASES])
+        short = [alias for alias in ALIASES if "." not in alias]
+        hint = names.advice(key, word, [*known, *groups, *short])
         if key.split(".")[0] in (free or {}):
             hint = "Begin its file with '# @package _global_'."
         where = "".join(f"{group}={option}: " for group, option in (free or {}).items())

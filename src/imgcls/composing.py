@@ -11,7 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from imgcls.arguments import quoted
 from imgcls.errors import ConfigError
+from imgcls.help import PAPERS
 from imgcls.naming import flat
+from imgcls.rules import SEVERAL
 
 LOCAL = "local"  # a group with one option, which need not be there
 
@@ -67,6 +69,8 @@ class Conf:
 
     def options(self, group: str) -> list[str]:
         """Names of a group's options; none if there is no such group."""
+        if group == PAPERS:  # to Hydra every folder is a group
+            return []
         loader = GlobalHydra.instance().config_loader()
         # A search path costs a parser and a fresh look at all folders
         where: dict[str, Any] = {"config_name": "config", "overrides": self.places} if self.places else {}
@@ -78,8 +82,12 @@ class Conf:
         return file in self.options("/".join([group, *folders]))
 
     def optional(self, group: str) -> bool:
-        """Whether there need be no option of the group, and may be several."""
+        """Whether there need be no option of the group."""
         return self.usual.get(group) is None
+
+    def several(self, group: str) -> bool:
+        """Whether a list of options may be chosen."""
+        return group in SEVERAL or self.optional(group)
 
     def choose(self, group: str, option: str) -> str:
         """The override that chooses an option: a group beside the defaults list has to be added."""

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+PAPERS = "papers"  # a folder of conf/ with data, no group of options
 PAGE = """\
 imgcls {version}: train, test and compare image classifiers.
 
@@ -13,6 +14,14 @@ TASKS
   train       train a network, test it once, leave a run folder (the default)
   evaluate    score a finished run on its test set, or on another dataset
   predict     label image files with a finished run
+  explain     what a finished run looks at: Grad-CAM, feature maps, its test images in the plane
+  compare     finished runs side by side, as a page and as figures (runs='outputs/cifar10-*')
+  find        try out a learning rate or a batch size (what=lr or what=batch_size)
+  list        what there is: what=models, datasets, runs, groups or options; filter=NAME
+  doctor      check software, machine and data for a run; says what to mend
+  convert     put image files into shards, for dataset=streaming
+  reproduce   run a paper's table and compare: paper=ma or rows=ma.table2.*; plan=true, budget=2h
+  study       try one setting after another, keep the best: axes.lr=0.1,0.01 axes.epochs=5,10
 
 GROUPS
 {groups}
@@ -60,7 +69,7 @@ def options(folders: list[Path]) -> dict[str, dict[str, str]]:
     for folder in folders:
         for path in sorted(folder.glob("*/**/*.yaml"), key=_order):
             group, *rest = path.relative_to(folder).with_suffix("").parts
-            if not path.name.startswith("_") and group != "local":
+            if not path.name.startswith("_") and group not in ("local", PAPERS):
                 groups.setdefault(group, {})["/".join(rest)] = _first_comment(path)
     return dict(sorted(groups.items()))
 

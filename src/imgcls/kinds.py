@@ -65,9 +65,12 @@ class Numbers:
 
     each: Number = Number()
     count: int | None = None
+    null: bool = False
 
     def accepts(self, value: Any) -> bool:
-        """Lists only."""
+        """Lists only, or `null` if it says so."""
+        if value is None:
+            return self.null
         if not isinstance(value, list) or self.count not in (None, len(value)):
             return False
         return all(self.each.accepts(item) for item in value)
@@ -75,7 +78,35 @@ class Numbers:
     def __str__(self) -> str:
         length = f" of {self.count}" if self.count else ""
         kind = "whole numbers" if self.each.whole else "numbers"
-        return f"a list{length}, as [2,3], of {kind} {self.each.bounds}".strip()
+        return f"a list{length}, as [2,3], of {kind} {self.each.bounds}".strip() + " or null" * self.null
+
+
+@dataclass(frozen=True)
+class Words:
+    """A list of texts, which may be empty."""
+
+    def accepts(self, value: Any) -> bool:
+        """Lists only."""
+        return isinstance(value, list) and all(isinstance(word, str) and word for word in value)
+
+    def __str__(self) -> str:
+        return "a list of words, as [a,b]"
+
+
+@dataclass(frozen=True)
+class Texts(Words):
+    """One text, a list of them, or null."""
+
+    what: str
+
+    def accepts(self, value: Any) -> bool:
+        """An empty list or text names nothing, but null may mean all."""
+        if isinstance(value, list):
+            return value != [] and super().accepts(value)
+        return value is None or (isinstance(value, str) and value != "")
+
+    def __str__(self) -> str:
+        return self.what
 
 
 @dataclass(frozen=True)

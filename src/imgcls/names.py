@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,9 +21,10 @@ ELSEWHERE = {
     "device": "trainer",
     "devices": "trainer.devices",
     "gpus": "trainer=gpu",
-    "hparams_search": "A sweep is -m KEY=VALUE,VALUE.",
+    "hydra/sweeper/sampler": "hydra.sweeper.sampler",
+    "hydra.sweeper.sampler.seed": "hydra.sweeper.seed",
+    "hparams_search": "sweep=search",
     "learning_rate": "optimizer.lr",
-    "logger": "Every run folder has its scores in metrics.csv; there is nothing to choose.",
     "model.compile": "trainer.compile",
     "net": "model",
     "num_epochs": "epochs",
@@ -31,7 +33,7 @@ ELSEWHERE = {
     "paths.output_dir": "output",
     "resume": "The same command continues a run by itself; restart=true trains anew.",
     "scheduler": "schedule",
-    "tags": "name",
+    "tags": "logger.tags",
     "task_name": "name",
     "test": "task=evaluate",
     "train": "task=train",
@@ -59,6 +61,11 @@ def near(word: str, known: Iterable[str], alike: float = 0.7) -> list[str]:
     known, word = list(known), word.lower()
     begin = [k for k in known if word and k.lower().startswith(word)]
     return begin or difflib.get_close_matches(word, known, 3, alike)
+
+
+def matches(name: str, pattern: str | None) -> bool:
+    """Whether a name contains the pattern or matches it (*); no pattern matches all."""
+    return not pattern or pattern in name or fnmatch(name, pattern)
 
 
 def advice(key: str, value: str, known: Iterable[str]) -> str:

@@ -10,12 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Settings that cannot change a number: where things lie, how they are shown and loaded.
+# Settings that cannot change a number: where things lie, how they are shown and loaded; and all of logger.*
 NOT_NUMBERS = {
     *("task", "name", "output", "restart", "run", "source", "fit", "progress", "checkpoint_minutes"),
+    *("features", "what", "filter", "layer", "runs", "to"),
     *("dataset.root", "dataset.download", "dataset.resident", "dataset.num_workers", "dataset.cache"),
-    "trainer.profiler",
+    *("shards", "shard_mb", "dataset.depot", "dataset.depot_gb"),
+    *("paper", "rows", "seeds", "plan", "budget", "fraction", "axes"),
+    *("trainer.profiler", "trainer.timeout"),
 }
+STUDIES = ("reproduce", "study")  # tasks that train many runs, each in a folder of its own
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -32,7 +36,9 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that can change the numbers."""
     return {
-        key: _exact(v) for key, v in flat(config).items() if key not in NOT_NUMBERS and not _is_label(key)
+        key: _exact(v)
+        for key, v in flat(config).items()
+        if key not in NOT_NUMBERS and not key.startswith("logger.") and not _is_label(key)
     }
 
 
@@ -63,9 +69,15 @@ def name(config: Mapping[str, Any]) -> str:
 
 def folder(config: Mapping[str, Any]) -> Path:
     """Where this configuration's task writes: the run folder, or a room of its own in it."""
-    if config["task"] == "train" or not config.get("run"):
-        return Path(config["output"]) / name(config)
-    return home(config["run"]) / str(config["task"])
+    if config["task"] == "convert":  # its log; what it makes is no run
+        return Path(config["output"]) / f"convert-{Path(config['shards'] or '').name}"
+    if config["task"] in STUDIES:
+        return Path(config["output"]) / "papers"
+    if config["task"] == "compare":  # the same runs, as they were asked for, have the same page
+        asked = hashlib.sha256(json.dumps(config["runs"]).encode()).hexdigest()[:8]
+        return Path(config["output"]) / "compare" / (config["name"] or (asked if config["runs"] else "all"))
+    run = home(config["run"]) if config.get("run") else Path(config["output"]) / name(config)
+    return run if config["task"] == "train" else run / str(config["task"])
 
 
 def home(path: str | Path) -> Path:

@@ -11,8 +11,8 @@ from hydra.errors import HydraException
 
 from imgcls.arguments import quoted
 from imgcls.errors import ConfigError
-from imgcls.kinds import Number, Numbers
-from imgcls.rules import RULES
+from imgcls.kinds import Number, Numbers, Words
+from imgcls.rules import RULES, SEVERAL
 
 PARSER = OverridesParser.create()
 
@@ -56,7 +56,7 @@ def read(text: str, sweeps: bool, options: Callable[[str], list[str]]) -> Settin
 def _one(key: str, typed: str) -> str:
     """How to write one value with a comma in it, where that can be meant."""
     kind = RULES.get(key)
-    if isinstance(kind, Numbers):
+    if isinstance(kind, Numbers | Words) or key in SEVERAL:
         return f"Write [{typed}], or add"
     decimal = isinstance(kind, Number) and not kind.whole and re.fullmatch(r"\d+,\d+", typed)
     return f"Write {typed.replace(',', '.')}, or add" if decimal else "Add"
@@ -79,7 +79,10 @@ def _swept(override: Override, typed: str, options: Callable[[str], list[str]]) 
     if override.is_hydra_override():
         raise ConfigError(f"{key}={typed} cannot be swept. Give it one value.")
     if isinstance(value, IntervalSweep):  # for a search plugin, which draws from between its ends
-        return Setting(key, [value.start, value.end], [str(value.start), str(value.end)], typed, typed)
+        kind, ends = RULES.get(key), [end for end in (value.start, value.end) if end is not None]
+        if isinstance(kind, Number) and kind.whole:  # Hydra makes floats of them
+            ends = [int(end) if end == int(end) else end for end in ends]
+        return Setting(key, ends, [*map(str, ends)], typed, typed)
     try:
         words = value.filter(options(key)) if isinstance(value, Glob) else [*override.sweep_string_iterator()]
     except (HydraException, ValueError):  # a range with a step of 0

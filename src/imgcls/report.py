@@ -9,9 +9,9 @@ import numpy as np
 
 from imgcls import figures
 from imgcls.data.sources import Images
-from imgcls.runs import RESULT, Run, write_text
+from imgcls.runs import PREDICTIONS, RESULT, Run, write_text
 
-REPORT, PREDICTIONS = "report.txt", "predictions.npz"
+REPORT = "report.txt"
 PICTURES = ("curves.png", "confusion.png", "per_class.png", "right.png", "wrong.png")
 SHEET = 40  # images on a sheet
 
@@ -42,12 +42,13 @@ def write(run: Run, result: Mapping[str, Any], kept: Mapping[str, np.ndarray], i
     """Write all files; result.json comes last, because it says that the run is finished."""
     classes = list(result["classes"])
     write_text(run / REPORT, classification_report(result["test"], classes))
-    _write_arrays(run, kept)
+    write_arrays(run, kept)
     draw(run, result, kept, images)
     write_text(run / RESULT, json.dumps(result, indent=1))
 
 
-def _write_arrays(run: Run, kept: Mapping[str, np.ndarray]) -> None:
+def write_arrays(run: Run, kept: Mapping[str, np.ndarray]) -> None:
+    """Write predictions.npz, whole or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **kept)  # type: ignore[arg-type]
     part = run / (PREDICTIONS + ".part")
@@ -65,27 +66,34 @@ def draw(run: Run, result: Mapping[str, Any], kept: Mapping[str, np.ndarray], im
     scores = test["classes"]
     bars = figures.per_class(scores["recall"], scores["precision"], scores["f1"], classes, accuracy)
     figures.save(bars, run / "per_class.png")
+    for kind in ("right", "wrong"):
+        _sheet(run, kind, kept, images, classes, title)
+
+
+def shown(kind: str, kept: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int]:
+    """Rows of the images on the sheet of right or wrong answers, and how many such answers there are.
+
+    The surest wrong answers, which teach most; of the right ones, some spread over the whole set.
+    """
     right = kept["labels"] == kept["top"][:, 0]
-    _sheet(run, "right", np.flatnonzero(right), kept, images, classes, title)
-    _sheet(run, "wrong", np.flatnonzero(~right), kept, images, classes, title)
-
-
-def _sheet(
-    run: Run,
-    kind: str,
-    which: np.ndarray,
-    kept: Mapping[str, np.ndarray],
-    images: Images,
-    classes: list[str],
-    title: str,
-) -> None:
-    """The surest wrong answers, which teach most; of the right ones, some spread over the whole set."""
+    which = np.flatnonzero(right if kind == "right" else ~right)
     count = len(which)
     if kind == "wrong":
         which = which[np.argsort(-kept["confidence"][which, 0], kind="stable")]
     else:
         which = which[np.linspace(0, count - 1, min(SHEET, count)).astype(int)] if count else which
-    which = which[:SHEET]
+    return which[:SHEET], count
+
+
+def _sheet(
+    run: Run,
+    kind: str,
+    kept: Mapping[str, np.ndarray],
+    images: Images,
+    classes: list[str],
+    title: str,
+) -> None:
+    which, count = shown(kind, kept)
     figure = figures.predictions(
         images.pixels[which].numpy(),
         [classes[k] for k in kept["labels"][which]],

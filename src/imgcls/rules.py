@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from imgcls.kinds import Choice, Kind, Number, Numbers, Text, like, spelt
+from imgcls.kinds import Choice, Kind, Number, Numbers, Text, Texts, Words, like, spelt
 from imgcls.names import missing_object
 from imgcls.naming import flat
 
-TASKS = ("train", "evaluate", "predict")
+TASKS = (
+    *("train", "evaluate", "predict", "explain", "compare", "find", "list", "doctor", "convert"),
+    *("reproduce", "study"),
+)
 MONITORS = ("train/loss", "train/acc", "val/loss", "val/acc")
+SEVERAL = ("logger",)  # groups whose options add up: logger=[tensorboard,wandb]
 COUNT, SHARE = Number(1, whole=True), Number(0, 1, below=True)
 NAME = "a folder name (letters, digits, '.', '_', '-')", r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
@@ -22,6 +26,7 @@ RULES: dict[str, Kind] = {
     "ema": Number(0, 1, above=True, below=True, null=True),
     "select": Choice(("best", "last")),
     "freeze": Text("none, backbone, all_but=NAME,NAME or until=NAME", "none|backbone|(all_but|until)=.+"),
+    "features": Choice(("live", "cached")),
     "early_stopping.patience": Number(1, whole=True, null=True),
     "early_stopping.monitor": Choice(MONITORS),
     "early_stopping.min_delta": Number(0),
@@ -30,6 +35,20 @@ RULES: dict[str, Kind] = {
     "name": Text(*NAME, null=True),
     "run": Text("the folder of a run", null=True),
     "source": Text("an image, a folder or a glob", null=True),
+    "what": Text("text", null=True),  # which words depends on the task: imgcls.conflicts
+    "filter": Text("text", null=True),
+    "layer": Text("the name of a part of the network", null=True),
+    "runs": Texts("a folder, a glob or a list of them, as [a,b], or null"),
+    "to": Choice((None, "csv", "parquet", "latex", "markdown")),
+    "shards": Text("a folder", null=True),
+    "shard_mb": Number(0, above=True),
+    "paper": Text("the name of a paper", null=True),
+    "rows": Text("rows of a paper, as table2.* or table1.01,table2.05", null=True),
+    "seeds": COUNT,
+    "plan": Choice((True, False)),
+    "budget": Text("a time, as 90s, 45m or 2h", r"\d+(\.\d+)?[smh]", null=True),
+    "fraction": Number(0, 1, above=True, null=True),
+    "axes": Choice(({},)),  # what is typed are keys in it
     "fit": Choice(("crop", "pad", "stretch")),
     "debug": Text("the name of a debug option", null=True),
     "progress": Choice(("auto", "bar", "lines", "none")),
@@ -44,6 +63,9 @@ RULES: dict[str, Kind] = {
     "dataset.fit": Choice(("crop", "pad", "stretch")),
     "dataset.on_bad_image": Choice(("stop", "skip")),
     "dataset.image_size": Number(1, 4096, whole=True),
+    "dataset.window": COUNT,
+    "dataset.depot": Text("a folder", null=True),
+    "dataset.depot_gb": Number(0, above=True),
     "dataset.test_fraction": Number(0, 0.9),
     "dataset.test_seed": Number(0, 2**32 - 1, whole=True),
     "dataset.split": Choice(("balanced", "byclass", "bymerge", "letters", "digits", "mnist")),
@@ -65,6 +87,9 @@ RULES: dict[str, Kind] = {
     "schedule.monitor": Choice(("train/loss", "val/loss")),
     "trainer.accelerator": Choice(("auto", "cpu", "gpu", "mps")),
     "trainer.devices": COUNT,
+    "trainer.num_nodes": COUNT,
+    "trainer.strategy": Choice(("ddp", "fsdp")),
+    "trainer.timeout": Number(1, whole=True),
     "trainer.precision": Choice(("auto", "32-true", "bf16-mixed", "16-mixed")),
     "trainer.threads": Number(1, 1024, whole=True, null=True),
     "trainer.profiler": Choice((None, "simple", "advanced")),
@@ -82,6 +107,12 @@ RULES: dict[str, Kind] = {
     "augmentation.mixup": Number(0),
     "augmentation.cutmix": Number(0),
     "augmentation.label_smoothing": SHARE,
+    "logger.every": COUNT,
+    "logger.project": Text("a project of W&B (no / \\ # ? % :)", r"[^/\\#?%:]{1,128}"),
+    "logger.entity": Text("a user or team of W&B", null=True),
+    "logger.group": Text("text of up to 128 characters", ".{1,128}", null=True),
+    "logger.tags": Words(),
+    "logger.notes": Text("text", null=True),
     "init.conv": Choice(("default", "xavier", "he")),
     "init.linear": Choice(("default", "xavier", "he")),
     "init.bias": Choice(("default", "zero")),
@@ -90,14 +121,15 @@ RULES: dict[str, Kind] = {
     "model.widths": Numbers(COUNT),
     "model.kernels": Numbers(COUNT),
     "model.kernel": Choice((3, 5)),
-    "model.fc": Numbers(COUNT),
+    "model.fc": Numbers(COUNT, null=True),
     "model.fc_l2": Number(0),
-    "model.head": Choice(("flatten", "adaptive", "average")),
+    "model.head": Choice((None, "flatten", "adaptive", "average")),
     "model.ceil_pools": Choice((None, True, False)),
+    "model.batch_norm": Choice((None, True, False)),
     "model.pretrained": Text("true, false or the name of weights", flag=True),
     "model.dropout": SHARE,
     "model.padding": Choice(("valid", "same")),
-    "model.shortcut": Choice(("identity", "projection")),
+    "model.shortcut": Choice(("identity", "projection", "bare_projection")),
     "model.stem": Choice(("auto", "imagenet", "cifar")),
     "model.stem_pool": Choice((None, True, False)),
     "model.se_reduction": COUNT,
@@ -112,7 +144,9 @@ NEEDED = {
     "scaling": "name factor size interpolation",
     "optimizer": "name _target_ lr weight_decay decay_all",
     "schedule": "name",
-    "trainer": "name accelerator devices precision channels_last compile deterministic threads profiler",
+    "logger": "tensorboard wandb every project entity group tags notes artifacts",
+    "trainer": "name accelerator devices num_nodes strategy sync_batchnorm timeout precision channels_last"
+    " compile deterministic threads profiler",
 }
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from imgcls import dashboards
+
 
 def rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The summary as (name, value)."""
@@ -42,3 +44,5 @@ def show(title: str, result: Mapping[str, Any], folder: Path, files: list[str]) 
     # Plain print: a path must stay in one piece, to be copied or clicked.
     print(f"in {folder}/:")
     print("  " + "  ".join(name for name in files if (folder / name).exists()))
+    for line in dashboards.places(folder):
+        print(line)

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.plugins import Plugins
 
 from imgcls import __main__ as entry
 
@@ -21,6 +23,10 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     handlers, level = root.handlers[:], root.level
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["imgcls"])
+    # In this process, where a test can see the jobs. Hydra has its own copies of the classes of plugins
+    launcher = Plugins.instance().class_name_to_class["hydra_plugins.imgcls_launchers.PoolLauncher"]
+    for method in ("setup", "launch"):
+        monkeypatch.setattr(launcher, method, getattr(BasicLauncher, method))
     yield tmp_path
     root.handlers[:], root.level = handlers, level
 

@@ -37,6 +37,7 @@ import pytest
         ("name=null", "name", None),
         ("model=torchvision model.pretrained=true freeze=until=layer3", "freeze", "until=layer3"),
         ("model=torchvision model.pretrained=true freeze=all_but=fc,layer4", "freeze", "all_but=fc,layer4"),
+        ("model=torchvision model.pretrained=true model.freeze=all_but=fc", "freeze", "all_but=fc"),
         ("model=resnet18 -m seed=3", "seed", 3),
         ("model=resnet18 -m", "model.name", "resnet18"),
         ("model=torchvision model.options.dropout=0.1", "model.options", {"dropout": 0.1}),

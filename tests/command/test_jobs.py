@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from imgcls.errors import CheckpointError, DataError
+from imgcls import __main__ as entry
+from imgcls.errors import CheckpointError, ConfigError, DataError
 
 
 def test_a_sweep(answer: Any, jobs: list[dict[str, Any]], here: Path) -> None:
@@ -36,13 +37,18 @@ def test_a_sweep_of_another_task_writes_beside_each_run(
     assert folders == [here / "a" / "evaluate", here / "b" / "evaluate"]
 
 
-def test_a_search_draws_values_that_nobody_has_checked(answer: Any, own: Any, jobs: list[Any]) -> None:
-    """So each job checks itself; the others go on."""
+def test_a_search_draws_values_that_nobody_has_checked(compose: Any) -> None:
+    """So each job checks itself."""
+    with pytest.raises(ConfigError, match="epochs=0 must be a whole number >= 1"):
+        entry.refuse(compose() | {"epochs": 0})
+
+
+def test_what_an_experiment_sweeps_is_checked_before(answer: Any, own: Any, jobs: list[Any]) -> None:
     params = "{params: {epochs: '1,0,2'}}"
     folder = own("experiment/x.yaml", f"# @package _global_\nhydra: {{sweeper: {params}}}\n")
     code, lines, _ = answer("-m", "+experiment=x", "-cd", str(folder))
-    assert (code, lines) == (7, ["imgcls: error: epochs=0 must be a whole number >= 1."])
-    assert [job["epochs"] for job in jobs] == [1, 2]
+    assert (code, lines) == (2, ["imgcls: error: epochs=0 must be a whole number >= 1."])
+    assert jobs == []
 
 
 # --------------------------------------------------------------------------------------------- failing tasks

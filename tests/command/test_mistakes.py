@@ -24,7 +24,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("dataset=", ["dataset= is not known. Choose from: cifar10, …"]),
     ("scaling=0", ["scaling=0 is not known. Choose from: native, to224, to32, x2, x3, x4, x5."]),
     ("scaling=2", ["scaling=2 is not known. Choose from: x2."]),
-    ("trainer=ddp_sim", ["trainer=ddp_sim is not known. Choose from: auto, cpu, gpu."]),
+    ("trainer=ddp_sim", ["trainer=ddp_sim is not known. Choose from: ddp."]),
     ("experiment=nosuch", ["experiment=nosuch is not known. …"]),
     ("debug=true", ["debug=true is not known. Choose from: fdr, limit, overfit, profiler."]),
     ("optimizer=SGD", ["optimizer=SGD is not known. Choose from: sgd."]),
@@ -55,7 +55,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("hydra.ouput_subdir=x", ["unknown key hydra.ouput_subdir=x. Did you mean hydra.output_subdir=x?"]),
     ("+hydra.ouput_subdir=x", ["unknown key hydra.ouput_subdir=x. Did you mean hydra.output_subdir=x?"]),
     ("hydra/luncher=x", ["unknown key hydra/luncher=x. Did you mean hydra/launcher=x?"]),
-    ("hydra/launcher=joblib", ["hydra/launcher=joblib is not known. Choose from: basic."]),
+    ("hydra/launcher=joblib", ["hydra/launcher=joblib is not known. Choose from: basic, pool, serial, …"]),
     ("hydra.mode=foo", ["hydra.mode=foo: Invalid value 'foo', expected one of [RUN, MULTIRUN]."]),
     # names of other programs
     ("data=mnist", ["unknown key data=mnist. Did you mean dataset=mnist?"]),
@@ -66,7 +66,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("trainer.max_epochs=5", ["unknown key trainer.max_epochs=5. Did you mean epochs=5?"]),
     ("+trainer.fast_dev_run=true", ["unknown key trainer.fast_dev_run=true. Did you mean debug=fdr?"]),
     ("scheduler=cosine", ["unknown key scheduler=cosine. Did you mean schedule=cosine?"]),
-    ("hparams_search=x", ["unknown key hparams_search=x. A sweep is -m KEY=VALUE,VALUE."]),
+    ("hparams_search=x", ["unknown key hparams_search=x. Did you mean sweep=search?"]),
     (
         "ckpt_path=a=b.ckpt",
         [
@@ -153,7 +153,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("model.width=0", [f"model.width=0 {COUNT}"]),
     ("model.width=0.5", [f"model.width=0.5 {COUNT}"]),
     ("model.dropout=1.5", ["model.dropout=1.5 must be a number >= 0 and < 1."]),
-    ("model.shortcut=foo", ["model.shortcut=foo must be identity or projection."]),
+    ("model.shortcut=foo", ["model.shortcut=foo must be one of identity, projection, bare_projection."]),
     ("augmentation.hflip=2", ["augmentation.hflip=2 must be a number >= 0 and <= 1."]),
     ("trainer.devices=0", [f"trainer.devices=0 {COUNT}"]),
     ("trainer.precision=16", ["trainer.precision=16 must be one of auto, 32-true, bf16-mixed, 16-mixed."]),
@@ -203,7 +203,10 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("-m seed=range(0,3,0)", ["seed=range(0,3,0) stands for no value. Name some."]),
     (
         "-m lr=interval(0.1,1)",
-        ["optimizer.lr=interval(0.1,1) is for a search plugin. Name the values: optimizer.lr=0.1,1.0."],
+        [
+            "optimizer.lr=interval(0.1,1) is for a search. "
+            "Add hydra/sweeper=optuna, or name the values: optimizer.lr=0.1,1.0."
+        ],
     ),
     ("-m hydra.job.chdir=true,false", ["hydra.job.chdir=true,false cannot be swept. Give it one value."]),
     # all at once, in the order in which they stand

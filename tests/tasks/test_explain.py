@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from imgcls import build, figures
+from imgcls import build, conflicts, figures
 from imgcls.__main__ import register_resolvers
 from imgcls.data.sources import digits
 from imgcls.errors import ConfigError
@@ -254,3 +254,25 @@ def test_a_transformer_is_said_to_have_no_map(
     explain.draw(build.classifier(config, images), shown, None, "vit", tmp_path)
     assert capsys.readouterr().out == "gradcam.png: left out, vit has no feature map at its end\n"
     assert [path.name for path in tmp_path.iterdir()] == ["filters.png"]
+
+
+# --------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"task": "explain", "run": "x"}, []),
+        ({"task": "explain", "run": "x", "layer": "layer2", "source": "photos"}, []),
+        ({"task": "explain"}, ["task=explain needs the folder of a run. Add run=outputs/NAME."]),
+        ({"layer": "layer2"}, ["layer=layer2 is for task=explain. Add that, or leave it out."]),
+    ],
+)
+def test_conflicts(changes: dict[str, Any], lines: list[str], compose: Any) -> None:
+    assert conflicts.conflicts(compose() | changes) == lines
+
+
+def test_without_captum(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conflicts, "find_spec", lambda name: None)
+    line = "task=explain needs the package captum. pip install 'imgcls[explain]'."
+    assert conflicts.conflicts(compose() | {"task": "explain", "run": "x"}) == [line]

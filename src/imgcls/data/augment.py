@@ -3,6 +3,8 @@
 Flips, shifted crops (He et al. 2016), small affine warps, brightness and contrast, Cutout (DeVries & Taylor
 2017), mixup (Zhang et al. 2017), CutMix (Yun et al. 2019) and label smoothing (Szegedy et al. 2016).
 All draws come from torch's default generators, so `torch.manual_seed`, which seeds every device, fixes them.
+On several ranks each draws for the whole batch and takes its share: their number changes no image. (Mixup and
+CutMix pair images within a share, and Cutout's grey is the share's mean.)
 """
 
 import math
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from imgcls.data import pixels
+from imgcls.data.loader import ALL, Share
 from imgcls.errors import ConfigError
 
 MODES = ("zero", "reflect")
@@ -95,55 +98,59 @@ class Augment(nn.Module):
         """What stands between the brackets of `repr`."""
         return self.describe()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """New uint8 images (N, C, H, W), channels last; the very same tensor when all is off."""
+    def forward(self, images: Tensor, share: Share = ALL) -> Tensor:
+        """New uint8 images (N, C, H, W), channels last; the very same tensor when all is off.
+
+        `share` says which images of a batch these are, if not all.
+        """
         if not (self._places or self._warps or self._recolours or self.cutout):
             return images
         x = images.permute(0, 2, 3, 1).contiguous()
         # Cutout's paper blanks with the data's mean. The batch's is close to it and costs one pass;
         # it is taken first, before black margins darken it.
         fill = x.mean((0, 1, 2), dtype=torch.float32) if self.cutout else None
+        draw = Draw(x, share)
         if self._places:
-            x = self._place(x)
+            x = self._place(x, draw)
         if self._warps or self._recolours:
-            x = self._in_floats(x)
+            x = self._in_floats(x, draw)
         if fill is not None:
-            x = self._blank(x, fill)
+            x = self._blank(x, fill, draw)
         return pixels.channels_last(x)
 
-    def _place(self, x: Tensor) -> Tensor:
+    def _place(self, x: Tensor, draw: "Draw") -> Tensor:
         """Flips and crops bytes (N, H, W, C)."""
-        n, side = len(x), min(x.shape[1:3])
+        side = min(x.shape[1:3])
         if self.crop >= side and self.crop_mode == "reflect":
             raise ConfigError(
                 f"augmentation.crop={self.crop}: images {side} pixels wide reflect at most {side - 1}; "
                 "give a smaller crop or augmentation.crop_mode=zero"
             )
-        # randint and not a scaled rand: every offset from 0 to 2 * crop, both included, is equally likely.
+        # Whole numbers, not a scaled rand: every offset from 0 to 2 * crop, both included, is equally likely.
         offsets = 2 * self.crop + 1
-        down, right = torch.randint(offsets, (2, n), device=x.device)
+        down, right = draw.whole(offsets, 2)
         if self.vflip:
-            down = down + offsets * _coin(self.vflip, x)
+            down = down + offsets * draw.coin(self.vflip)
         if self.hflip:
-            right = right + offsets * _coin(self.hflip, x)
+            right = right + offsets * draw.coin(self.hflip)
         return pixels.place(x, self.crop, self.crop_mode, down, right)
 
-    def _in_floats(self, x: Tensor) -> Tensor:
+    def _in_floats(self, x: Tensor, draw: "Draw") -> Tensor:
         """Warps and recolours bytes (N, H, W, C), rounding once at the end."""
         y = x.float()
         if self._warps:
-            angle, zoom, *shift = torch.rand(4, len(x), device=x.device) * 2 - 1
+            angle, zoom, *shift = draw.rand(4) * 2 - 1
             reach = [self.translate * side * way for side, way in zip(x.shape[1:3], shift, strict=True)]
             angle = angle * math.radians(self.rotate)
             y = pixels.warp(y, angle, 1 + self.scale * zoom, torch.stack(reach))
         if self._recolours:
-            y = pixels.recolour(y, _factor(self.brightness, x), _factor(self.contrast, x))
+            y = pixels.recolour(y, draw.factor(self.brightness), draw.factor(self.contrast))
         return y.round_().to(torch.uint8)  # no value can have left 0..255
 
-    def _blank(self, x: Tensor, fill: Tensor) -> Tensor:
+    def _blank(self, x: Tensor, fill: Tensor, draw: "Draw") -> Tensor:
         """Blanks one square per image of bytes (N, H, W, C); its centre is any pixel."""
-        sides = [torch.randint(side, (len(x), 1), device=x.device) for side in x.shape[1:3]]
-        return pixels.blank(x, self.cutout, torch.stack(sides), fill.round().to(torch.uint8))
+        centre = torch.stack([draw.whole(side) for side in x.shape[1:3]]).unsqueeze(2)
+        return pixels.blank(x, self.cutout, centre, fill.round().to(torch.uint8))
 
     def mix(self, images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
         """Mixup or CutMix of float images (N, C, H, W) and labels (N,) with each neighbour: targets (N, K).
@@ -159,6 +166,30 @@ class Augment(nn.Module):
         return pixels.channels_last(images.permute(0, 2, 3, 1)), targets
 
 
+class Draw:
+    """Random values for a share of a batch, one per image: drawn for the whole batch, images last."""
+
+    def __init__(self, images: Tensor, share: Share) -> None:
+        self.count, self.device = share.total or len(images), images.device
+        self.mine = slice(share.rank, None, share.ranks)
+
+    def rand(self, *rows: int) -> Tensor:
+        """From 0 to 1, float (*rows, N)."""
+        return torch.rand(*rows, self.count, device=self.device)[..., self.mine]
+
+    def whole(self, limit: int, *rows: int) -> Tensor:
+        """From 0 to below `limit`, int64 (*rows, N)."""
+        return torch.randint(limit, (*rows, self.count), device=self.device)[..., self.mine]
+
+    def coin(self, chance: float) -> Tensor:
+        """One throw each, bool (N,)."""
+        return self.rand() < chance
+
+    def factor(self, spread: float) -> Tensor | None:
+        """One factor each, (N,), from 1 - spread to 1 + spread; None if it is always 1."""
+        return 1 + spread * (self.rand() * 2 - 1) if spread else None
+
+
 def _problem(key: str, value: Any) -> str:
     """What is wrong with an option's value, or nothing."""
     highest = _OPTIONS[key][0]
@@ -168,13 +199,3 @@ def _problem(key: str, value: Any) -> str:
         return ""
     valid = "from 0 up" if highest == math.inf else f"from 0 to {highest:g}"
     return f"augmentation.{key}={value!r}: give a {'whole number' if whole else 'number'} {valid}"
-
-
-def _coin(chance: float, x: Tensor) -> Tensor:
-    """One throw per image of x, (N,) of bool."""
-    return torch.rand(len(x), device=x.device) < chance
-
-
-def _factor(spread: float, x: Tensor) -> Tensor | None:
-    """One factor per image of x, (N,), from 1 - spread to 1 + spread; None if it is always 1."""
-    return 1 + spread * (torch.rand(len(x), device=x.device) * 2 - 1) if spread else None

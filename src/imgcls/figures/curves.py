@@ -62,7 +62,7 @@ def _lines(axes: Axes, history: History, keys: Sequence[str]) -> None:
             place = history[-1]["epoch"], y
             axes.annotate(name, place, (6, 0), textcoords="offset points", color=colour, va=side)
     _epoch_axis(axes, [row["epoch"] for row in history] or [1])
-    _log_if_wide(axes, [row[key] for row in history for key in keys if key in row])
+    log_if_wide(axes, [row[key] for row in history for key in keys if key in row])
 
 
 def _epoch_axis(axes: Axes, epochs: Sequence[float]) -> None:
@@ -74,7 +74,7 @@ def _epoch_axis(axes: Axes, epochs: Sequence[float]) -> None:
     axes.grid(axis="y")
 
 
-def _log_if_wide(axes: Axes, values: Sequence[float]) -> None:
+def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
     """A log axis where the positive values span more than one and a half decades.
 
     The lowest tenth does not count: a rate that ends at almost nothing would flatten all the rest.

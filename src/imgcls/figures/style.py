@@ -25,6 +25,7 @@ CAPTION = 8.5  # points
 
 # From Okabe and Ito's palette, whose members stay apart for every common kind of colour blindness.
 BLUE, RED, INK, FAINT, PALE = "#0072B2", "#D55E00", "#262626", "#8c8c8c", "#a6cbe3"
+PALETTE = (BLUE, RED, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, FAINT)  # lines that are told apart
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -38,6 +39,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "lines.markersize": 4,
     "text.parse_math": False,  # a class may be called "$5 bill"
+    "svg.hashsalt": "imgcls",  # names within an SVG are drawn by chance otherwise
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
 # The style lives in matplotlib's global settings while a picture is drawn, so one thread at a time.
@@ -55,12 +57,14 @@ def styled() -> Iterator[None]:
 
 @styled()
 def save(figure: Figure, path: str | Path) -> None:
-    """Write the figure to path as a PNG; a reader sees the old file or the new one, never a part."""
+    """Write the figure to path, a .png or .svg; a reader sees the old file or the new one, never a part."""
     path = Path(path)
     # In the same folder: a rename is only atomic within one file system.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        figure.savefig(unfinished, format="png", dpi=DPI)
+        kind = path.suffix[1:]
+        # An SVG would else differ from day to day
+        figure.savefig(unfinished, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ OWN = (
     "run",
     "source",
     "fit",
+    "layer",
     "dataset",
     "trainer",
     "batch_size",
@@ -60,6 +61,8 @@ def settings_of(run: Run, config: Mapping[str, Any], typed: Sequence[str]) -> di
             )
     if any(key.split(".")[0] == "trainer" for key in typed):
         saved["trainer"] = config["trainer"]
+    # One device is enough to use a network that took several to train.
+    saved["trainer"] = {**config["trainer"], **saved["trainer"], "devices": 1, "num_nodes": 1}
     for key in (k for k in typed if k.startswith("dataset.")):
         saved["dataset"][key.split(".", 1)[1]] = _at(config, key)
     for key in ("batch_size", "select", "progress"):

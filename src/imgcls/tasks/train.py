@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imgcls import summary
+from imgcls import launch, summary
 from imgcls.runs import BEST, CONFIG, LAST, METRICS, Run
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def main(config: dict[str, Any], folder: Path, typed: Sequence[str] = ()) -> flo
         if result:
             print(f"finished already ({result['finished']}); restart=true trains anew.")
         else:
-            result = train(config, run)
+            result = launch.everywhere(train, config, run)
         summary.show(result["title"], result, run.path, FILES + PICTURES)
     finally:
         run.release()
@@ -31,15 +31,20 @@ def main(config: dict[str, Any], folder: Path, typed: Sequence[str] = ()) -> flo
 
 def train(config: dict[str, Any], run: Run) -> dict[str, Any]:
     """Train in a claimed run folder and write all its files; returns the result."""
-    from imgcls import build, report
+    from imgcls import build, dashboards, ranks, report
 
-    images = build.data(config)
+    with ranks.after_rank_0():
+        images = build.data(config)
     classifier = build.classifier(config, images)
     trainer = build.trainer(config, run)
+    if config["features"] == "cached":
+        build.features(config, classifier, images, trainer)
     print(describe(config, images), f"→ {run.path}/", sep="\n", flush=True)
     _fit(trainer, classifier, images, run)
     result, kept = _test(config, trainer, classifier, images, run)
-    report.write(run, result, kept, images.tested)
+    if trainer.is_global_zero:
+        report.write(run, result, kept, images.tested)
+    dashboards.finish(trainer, result, kept, images.tested)
     return result
 
 
