@@ -1,7 +1,7 @@
 """Hydra's door to imgcls.sweeps: the launchers `serial` (the default) and `pool`.
 
-Every Hydra program in the environment imports this file, so it imports nothing heavy. Hydra 1.3 takes launchers
-from the namespace hydra_plugins alone.
+Every Hydra program in the environment imports this file, so it imports nothing heavy. Hydra 1.3 takes
+launchers from the namespace hydra_plugins alone.
 """
 
 from collections.abc import Sequence
@@ -42,9 +42,7 @@ class PoolLauncher(Launcher):
     def __init__(self, workers: int | None, per_device: int = 1) -> None:
         self.count, self.per_device = workers, per_device
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what jobs are composed from."""
         self.loader, self.config = hydra_context.config_loader, config
 

@@ -79,14 +79,28 @@ def files(dataset: Config) -> tuple[str, Files]:
     return found(**{key: dataset[key] for key in signature(found).parameters if key in dataset})
 
 
-def optimizer(config: Config, shared: bool = False) -> Callable[[nn.Module], Optimizer]:
-    """A maker of the configured optimizer, for any network, or one whose weights are shared among devices."""
-    made = locate(config["_target_"])
+def optimizer(config: Config) -> Callable[[nn.Module], Optimizer]:
+    """A maker of the configured optimizer, for any network."""
+    group = config["optimizer"]
+    made = locate(group["_target_"])
     own = ("name", "_target_", "decay_all", "weight_decay")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k not in own}
-    if shared and "fused" in options:  # torch has no fused kernels for weights in shares
-        options["fused"] = False
-    return lambda network: made(decay.groups(network, config["weight_decay"], config["decay_all"]), **options)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in group.items() if k not in own}
+
+    def make(network: nn.Module) -> Optimizer:
+        weights = decay.groups(network, group["weight_decay"], group["decay_all"])
+        able = {"fused": options["fused"] and _can_fuse(config, network)} if "fused" in options else {}
+        return made(weights, **{**options, **able})
+
+    return make
+
+
+def _can_fuse(config: Config, network: nn.Module) -> bool:
+    """Not where a gradient is scaled (it is unscaled before it is clipped), in shares, or only a shape."""
+    trainer = config["trainer"]
+    scaled = (
+        devices.precision(trainer["precision"], devices.accelerator(trainer["accelerator"])) == "16-mixed"
+    )
+    return not (scaled or trainer["strategy"] == "fsdp" or any(p.is_meta for p in network.parameters()))
 
 
 def classifier(config: Config, images: ImageData) -> Classifier:
@@ -144,7 +158,7 @@ def _assemble(config: Config, prepare: Prepare, domain: Domain, steps: int = 1) 
         prepare,
         augment,
         domain,
-        optimizer=optimizer(config["optimizer"], shared=config["trainer"]["strategy"] == "fsdp"),
+        optimizer=optimizer(config),
         schedule=config["schedule"],
         steps=steps,
         parts=config["accumulate"],

@@ -183,7 +183,7 @@ class Classifier(LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip; where gradients are scaled, Lightning has unscaled them by now."""
         if self.clip:
-            self.clip_gradients(optimizer, self.clip)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
 
     def _set_rate(self, optimizer: LightningOptimizer) -> None:
         """The learning rate is a function of the step: no scheduler's state needs to survive."""

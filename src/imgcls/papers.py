@@ -109,8 +109,8 @@ def _read(name: str) -> Paper:
     made = [_row(row, said["defaults"]) for row in said["rows"]]
     own = said.get("study")
     study = own and Study(merged([said["defaults"], *own["base"]]), own["axes"])
-    facts = (said[key] for key in ("title", "authors", "year", "resolves"))
-    return Paper(name, *facts, made, said.get("epoch", "last"), study)
+    facts = {key: said[key] for key in ("title", "authors", "year", "resolves")}
+    return Paper(name=name, **facts, rows=made, epoch=said.get("epoch", "last"), study=study)
 
 
 def _row(said: Mapping[str, Any], defaults: str) -> Row:

@@ -82,7 +82,7 @@ def bare_loop(config: dict[str, Any], images: ImageData) -> Callable[[], float]:
     network, precision = classifier.network.train(), devices.precision("auto", "cpu")
     rows = images.source.train
     ready = classifier.prepare(rows.pixels.permute(0, 3, 1, 2))
-    optimizer = build.optimizer(config["optimizer"])(network)
+    optimizer = build.optimizer(config)(network)
 
     def run() -> float:
         began = 0.0

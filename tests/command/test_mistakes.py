@@ -50,7 +50,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("early_stopping=3", ["unknown key early_stopping=3. Did you mean early_stopping.patience=3 or …"]),
     (
         "optimizer=adam optimizer.momentum=0.9",
-        ["unknown key optimizer.momentum=0.9. optimizer has lr, betas, weight_decay, decay_all."],
+        ["unknown key optimizer.momentum=0.9. optimizer has lr, betas, weight_decay, decay_all, fused."],
     ),
     ("hydra.ouput_subdir=x", ["unknown key hydra.ouput_subdir=x. Did you mean hydra.output_subdir=x?"]),
     ("+hydra.ouput_subdir=x", ["unknown key hydra.ouput_subdir=x. Did you mean hydra.output_subdir=x?"]),

@@ -89,8 +89,10 @@ def test_the_live_table_of_a_long_sweep_shows_what_matters(compose: Any, tmp_pat
 
 @pytest.mark.parametrize(
     ("code", "state", "again"),
-    [(0, "finished", False), (5, "failed", False), (2, "failed", False), (130, "stopped", False)]
-    + [(-9, "failed", True), (1, "failed", True), (4, "failed", True)],
+    [
+        *[(0, "finished", False), (5, "failed", False), (2, "failed", False), (130, "stopped", False)],
+        *[(-9, "failed", True), (1, "failed", True), (4, "failed", True)],
+    ],
 )
 def test_only_accidents_are_tried_again(
     compose: Any, tmp_path: Path, code: int, state: str, again: bool

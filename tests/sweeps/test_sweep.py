@@ -60,6 +60,11 @@ def epochs_trained(folder: Path) -> dict[str, list[str]]:
     }
 
 
+def count(folder: Path) -> int:
+    """Epochs that all runs have trained."""
+    return sum(map(len, epochs_trained(folder).values()))
+
+
 @pytest.fixture
 def deadly(tmp_path: Path) -> Iterator[list[str]]:
     """The words that make `model=deadly` known."""
@@ -121,8 +126,8 @@ def test_a_killed_sweep_goes_on(tmp_path: Path, number: int) -> None:
     words = ("optimizer.lr=0.01,0.02,0.03", "epochs=12", "dataset.limit=400")
     for _ in range(2):
         process = subprocess.Popen(command(tmp_path, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        seen = len(sum(epochs_trained(tmp_path).values(), []))
-        while len(sum(epochs_trained(tmp_path).values(), [])) < seen + 5:
+        seen = count(tmp_path)
+        while count(tmp_path) < seen + 5:
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         children = psutil.Process(process.pid).children(recursive=True)
@@ -137,7 +142,7 @@ def test_a_killed_sweep_goes_on(tmp_path: Path, number: int) -> None:
     assert len(trained) == 3
     for epochs in trained.values():
         assert sorted(set(epochs), key=lambda e: int(e.split("/")[0])) == [f"{n}/12" for n in range(1, 13)]
-    assert sum(map(len, trained.values())) == 36  # the parent's end reaches a worker, which saves
+    assert count(tmp_path) == 36  # the parent's end reaches a worker, which saves
 
 
 def test_a_pool_runs_each_job_once(tmp_path: Path) -> None:

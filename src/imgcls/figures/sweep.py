@@ -43,7 +43,9 @@ def _panel(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, metric: str)
     best = [max(row[metric] for row in rows if row[key] == value) for value in order]
     # Without a scale between them, a line would speak of values that nobody tried
     axes.plot([place[v] for v in order], best, color=BLUE, marker="o", linestyle="-" if numbers else "")
-    axes.scatter([place[row[key]] for row in rows], [row[metric] for row in rows], s=12, color=FAINT, zorder=1)
+    axes.scatter(
+        [place[row[key]] for row in rows], [row[metric] for row in rows], s=12, color=FAINT, zorder=1
+    )
     top = max(range(len(order)), key=best.__getitem__)
     axes.scatter(place[order[top]], best[top], s=55, c="white", edgecolors=RED, linewidths=1.8, zorder=3)
     axes.set_title(fit(f"{key}: best {order[top]}", 250, 11))

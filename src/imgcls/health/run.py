@@ -122,7 +122,7 @@ def _domain(options: Mapping[str, Any]) -> tuple[int, int, int, int]:
 
 def optimizer_states(network: nn.Module, config: Mapping[str, Any]) -> int:
     """Numbers that the optimizer keeps: it takes one step, on shapes."""
-    optimizer = build.optimizer(config["optimizer"])(network)
+    optimizer = build.optimizer(config)(network)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()

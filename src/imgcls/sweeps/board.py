@@ -58,7 +58,9 @@ class Board:
         for row in job.rows[self._told[job.number] :]:
             self._told[job.number] += 1
             scores = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if "/" in key)
-            self._say(f"{self._name(job)} epoch {row['epoch']:.0f}/{job.config['epochs']}  {scores}  {self.left()}")
+            self._say(
+                f"{self._name(job)} epoch {row['epoch']:.0f}/{job.config['epochs']}  {scores}  {self.left()}"
+            )
 
     def _say(self, line: str) -> None:
         print(line, file=self.console.file, flush=True)
@@ -100,7 +102,9 @@ class Board:
         if len(self.jobs) <= MOST:
             return self.jobs
         order = ["running", "failed", "stopped", "waiting"]
-        ranked = sorted(self.jobs, key=lambda job: order.index(job.state) if job.state in order else len(order))
+        ranked = sorted(
+            self.jobs, key=lambda job: order.index(job.state) if job.state in order else len(order)
+        )
         return sorted(ranked[:MOST], key=lambda job: job.number)
 
     def close(self) -> None:

@@ -99,4 +99,8 @@ class Job:
     @property
     def worth_another_try(self) -> bool:
         """Whether it failed by accident: killed, out of memory, or by what nobody expected."""
-        return self.state == "failed" and self.attempts < 2 and (self.code < 0 or self.code in (CRASHED, RESOURCE))
+        return (
+            self.state == "failed"
+            and self.attempts < 2
+            and (self.code < 0 or self.code in (CRASHED, RESOURCE))
+        )

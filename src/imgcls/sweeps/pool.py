@@ -203,7 +203,9 @@ class Pool:
             worker.close()
 
 
-def environments(workers: int | None, per_device: int, cores: int, devices: list[str]) -> list[dict[str, str]]:
+def environments(
+    workers: int | None, per_device: int, cores: int, devices: list[str]
+) -> list[dict[str, str]]:
     """Variables for each worker: its own device, or its share of the cores.
 
     Args:
@@ -215,7 +217,10 @@ def environments(workers: int | None, per_device: int, cores: int, devices: list
         return [{}]  # everything is its own
     count = workers or (len(devices) or cores) * per_device
     threads = {"OMP_NUM_THREADS": str(max(1, cores // count))}
-    return [threads | ({"CUDA_VISIBLE_DEVICES": devices[n % len(devices)]} if devices else {}) for n in range(count)]
+    return [
+        threads | ({"CUDA_VISIBLE_DEVICES": devices[n % len(devices)]} if devices else {})
+        for n in range(count)
+    ]
 
 
 def gpus() -> list[str]:

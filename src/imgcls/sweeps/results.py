@@ -66,7 +66,9 @@ def show(jobs: Sequence[Job], output: str, typed: Sequence[str]) -> None:
     if best["test_acc"] is not None:
         words = next(job.overrides for job in jobs if str(job.run.path) == best["run"])
         print(f"best: {best['run']}/")
-        single = [as_typed(word) for word in words if not word.startswith("sweep=")]  # which would sweep again
+        single = [
+            as_typed(word) for word in words if not word.startswith("sweep=")
+        ]  # which would sweep again
         print(f"  python -m imgcls {' '.join(single)}")
     written = [place / TABLE]
     if _draw(found, place / PICTURE):
@@ -81,7 +83,9 @@ def as_typed(override: str) -> str:
 
 def _csv(found: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in found for key in row)), lineterminator="\n")
+    writer = csv.DictWriter(
+        text, list(dict.fromkeys(key for row in found for key in row)), lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows(found)
     return text.getvalue()

@@ -22,7 +22,9 @@ class Sweep:
         workers: who does them, one each at a time.
     """
 
-    current: ClassVar["Sweep | None"] = None  # of this process: Hydra makes the launcher, the entry point ends it
+    current: ClassVar["Sweep | None"] = (
+        None  # of this process: Hydra makes the launcher, the entry point ends it
+    )
 
     def __init__(self, config: DictConfig, workers: Sequence[Worker]) -> None:
         self.typed = sorted(config.hydra.overrides.task)
