@@ -146,3 +146,13 @@ def test_the_picture_has_a_panel_for_each_key() -> None:
     assert list(numbers.lines[0].get_ydata()) == [0.501, 0.51, 0.6]
     assert words.lines[0].get_linestyle() == "None"  # there is nothing between two networks
     assert [label.get_text() for label in words.get_xticklabels()] == ["resnet20", "vgg11"]
+
+
+def test_ties_go_to_the_lower_validation_loss_and_never_to_the_test() -> None:
+    def row(run: str, acc: float | None, loss: float | None, test: float | None) -> dict[str, Any]:
+        return {"run": run, "val_acc": acc, "val_loss": loss, "test_acc": test}
+
+    found = [row("a", 0.9, 0.4, 0.95), row("b", 0.9, 0.3, 0.85), row("failed", None, None, None)]
+    assert [each["run"] for each in sorted(found, key=results._rank, reverse=True)] == ["b", "a", "failed"]
+    bare = [row("c", None, None, 0.7), row("d", None, None, 0.8)]
+    assert max(bare, key=results._rank)["run"] == "d"

@@ -32,12 +32,14 @@ def rows(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     found = []
     for job in jobs:
         result = job.run.result if job.state == "finished" else None
+        best = (result["best"] or {}) if result else {}
         values = dict(override.lstrip("+").split("=", 1) for override in swept(jobs, job) if "=" in override)
         found.append(
             {
                 **values,
                 "state": job.state,
-                "val_acc": (result["best"] or {}).get("val/acc") if result else None,
+                "val_acc": best.get("val/acc"),
+                "val_loss": best.get("val/loss"),
                 "test_acc": result["test"]["acc"] if result else None,
                 "epochs_run": len(job.rows),
                 "seconds": result["seconds"] if result else None,
@@ -49,7 +51,10 @@ def rows(jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
 
 def _rank(row: dict[str, Any]) -> tuple[float, float]:
-    return tuple(-1.0 if row[key] is None else row[key] for key in ("val_acc", "test_acc"))  # type: ignore[return-value]
+    """By validation accuracy, then loss, as a run's best epoch; by the test where nothing is held out."""
+    if row["val_acc"] is not None:
+        return row["val_acc"], -row["val_loss"]
+    return (-1.0 if row["test_acc"] is None else row["test_acc"]), 0.0
 
 
 def show(jobs: Sequence[Job], output: str, typed: Sequence[str]) -> None:
@@ -66,9 +71,8 @@ def show(jobs: Sequence[Job], output: str, typed: Sequence[str]) -> None:
     if best["test_acc"] is not None:
         words = next(job.overrides for job in jobs if str(job.run.path) == best["run"])
         print(f"best: {best['run']}/")
-        single = [
-            as_typed(word) for word in words if not word.startswith("sweep=")
-        ]  # which would sweep again
+        # sweep=… would sweep again
+        single = [as_typed(word) for word in words if not word.startswith("sweep=")]
         print(f"  python -m imgcls {' '.join(single)}")
     written = [place / TABLE]
     if _draw(found, place / PICTURE):
@@ -92,7 +96,7 @@ def _csv(found: list[dict[str, Any]]) -> str:
 
 
 def _table(found: list[dict[str, Any]]) -> Table:
-    columns = list(dict.fromkeys(key for row in found for key in row if key not in ("reason", "run")))
+    columns = list(dict.fromkeys(key for row in found for key in row if key not in HIDDEN))
     if all(row["state"] == "finished" for row in found):
         columns.remove("state")
     table = Table(title="sweep, best first", title_justify="left")
@@ -112,7 +116,8 @@ def _cell(column: str, value: Any) -> str:
     return f"{value:.1f}" if column == "seconds" else str(value)
 
 
-OWN = ("state", "val_acc", "test_acc", "epochs_run", "seconds", "run", "reason")
+HIDDEN = ("val_loss", "run", "reason")  # of the columns, on the terminal
+OWN = ("state", "val_acc", "val_loss", "test_acc", "epochs_run", "seconds", "run", "reason")
 
 
 def _draw(found: list[dict[str, Any]], file: Path) -> bool:
