@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imgcls import command
+from imgcls.cli import command
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What tests let every rank do; `imgcls.launch` finds these functions by name in processes of its own."""
+"""What tests let every rank do; `imgcls.distributed.launch` finds it by name in processes of its own."""
 
 import json
 import os
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from imgcls import build, launch, ranks
+from imgcls import build
 from imgcls.checkpoints import Stopped
+from imgcls.distributed import launch, ranks
 from imgcls.errors import DataError
 from imgcls.runs import Run
 

@@ -16,9 +16,10 @@ from same import differences
 from torch import nn
 from torch.nn import functional as F
 
-from imgcls import build, command, keys
+from imgcls import build, keys
 from imgcls.__main__ import register_resolvers
 from imgcls.classifier import Classifier
+from imgcls.cli import command
 from imgcls.data.datamodule import ImageData
 from imgcls.errors import DivergedError
 from imgcls.optim import schedules

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from hydra import initialize_config_dir
 
-from imgcls import command, help, rules
-from imgcls.composing import Conf, plain
-from imgcls.conflicts import conflicts
-from imgcls.kinds import like
+from imgcls.cli import command, help, rules
+from imgcls.cli.composing import Conf, plain
+from imgcls.cli.conflicts import conflicts
+from imgcls.cli.kinds import like
 from imgcls.naming import flat
 
 OPTIONS = [(group, name) for group, names in help.options([help.conf_folder()]).items() for name in names]

@@ -14,8 +14,9 @@ from PIL import Image
 from same import assert_same
 from test_resume import fit
 
-from imgcls import build, command, runs
+from imgcls import build, runs
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import command
 from imgcls.errors import ConfigError, DataError, ResourceError
 from imgcls.tasks import convert, evaluate
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from imgcls import command, deeper_networks, naming, papers
+from imgcls import deeper_networks, naming, papers
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import command
 from imgcls.deeper_networks import DATASETS, NETWORKS, NEW, How, jobs, overrides, read
 from imgcls.runs import Run
 

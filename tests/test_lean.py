@@ -11,9 +11,10 @@ from lightning.pytorch.callbacks import Callback, LambdaCallback
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from same import differences
 
-from imgcls import build, command
+from imgcls import build
 from imgcls.__main__ import register_resolvers
 from imgcls.classifier import Classifier
+from imgcls.cli import command
 from imgcls.lean import LeanEpochLoop, NoProfiler, fits
 from imgcls.runs import Run
 

@@ -16,8 +16,9 @@ import pytest
 import torch
 import yaml
 
-from imgcls import build, command, help, papers, rules
+from imgcls import build, papers
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import command, help, rules
 from imgcls.data.facts import FACTS
 from imgcls.data.sources import Images, Source
 from imgcls.errors import ConfigError

@@ -12,8 +12,9 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.text import Text
 
-from imgcls import build, command, progress
+from imgcls import build, progress
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import command
 from imgcls.progress import ProgressBar, show
 from imgcls.runs import Run
 

@@ -17,8 +17,10 @@ import pytest
 import torch
 from same import assert_same
 
-from imgcls import command, launch, runs
+from imgcls import runs
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import command
+from imgcls.distributed import launch
 from imgcls.errors import ImgclsError
 
 # No batch norm and no dropout, which a rank has for itself. 129 images to train on: of the last 9, one

@@ -9,8 +9,9 @@ import pytest
 import torch
 from sklearn import metrics
 
-from imgcls import command, figures, report, runs
+from imgcls import figures, report, runs
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import command
 from imgcls.data.sources import Images
 from imgcls.scores import Scores
 from imgcls.tasks import evaluate, train

@@ -12,9 +12,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from same import assert_same
 
-from imgcls import build, command, runs
+from imgcls import build, runs
 from imgcls.__main__ import register_resolvers
 from imgcls.checkpoints import Keeper, Stopped
+from imgcls.cli import command
 from imgcls.tasks import train
 
 # Dropout, batch norm, augmentation of every kind of draw; 128 images, 4 steps an epoch.

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from imgcls import command, rules
-from imgcls.conflicts import conflicts
+from imgcls.cli import command, rules
+from imgcls.cli.conflicts import conflicts
+from imgcls.cli.kinds import Choice, Kind, Number, Numbers, Text, like, spelt
 from imgcls.data.augment import Augment
 from imgcls.data.datamodule import ImageData
 from imgcls.data.sources import digits
 from imgcls.errors import ConfigError
-from imgcls.kinds import Choice, Kind, Number, Numbers, Text, like, spelt
 from imgcls.models.convnet import convnet
 from imgcls.models.resnet import resnet18
 from imgcls.models.resnet_cifar import resnet20
@@ -322,7 +322,7 @@ def test_conflicts(changes: dict[str, Any], lines: list[str], usual: dict[str, A
 @pytest.fixture(scope="module")
 def usual() -> dict[str, Any]:
     """The configuration of a bare command."""
-    from imgcls import command
+    from imgcls.cli import command
 
     return command.check([])[0]
 

@@ -12,8 +12,9 @@ from PIL import Image
 from sklearn import metrics
 from sklearn.datasets import load_digits
 
-from imgcls import command, runs, summary
+from imgcls import runs, summary
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import command
 from imgcls.errors import CheckpointError, ConfigError, DataError
 from imgcls.tasks import evaluate, predict, train
 

@@ -11,12 +11,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from imgcls import __version__, arguments, launch
+from imgcls import __version__
+from imgcls.cli import arguments
+from imgcls.distributed import launch
 from imgcls.errors import ConfigError, ImgclsError, ResourceError
 from imgcls.reproduce import words as studies
 
 if TYPE_CHECKING:
-    from imgcls.command import Checked
+    from imgcls.cli.command import Checked
 
 SWEEP_FAILED = 7  # exit code of a sweep in which a job failed
 STOPPED = 130  # by Ctrl-C
@@ -29,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         return _rank()
     typed = arguments.read(sys.argv[1:] if argv is None else argv)
     if typed.options.help:
-        from imgcls import help as help_page
+        from imgcls.cli import help as help_page
 
         print(help_page.page(__version__, typed.options.config_dir))
     elif typed.options.version:
@@ -113,7 +115,7 @@ def register_resolvers() -> None:
     from omegaconf import OmegaConf
 
     from imgcls import naming
-    from imgcls.composing import plain
+    from imgcls.cli.composing import plain
 
     def folder(_root_: Any) -> str:
         return str(naming.folder(plain(_root_)))
@@ -127,8 +129,8 @@ def register_resolvers() -> None:
 
 def _checked(typed: arguments.Typed) -> "Checked":
     """What is to be run; exits with all mistakes at once, before anything is loaded or written."""
-    from imgcls import command
-    from imgcls.conflicts import conflicts, shared
+    from imgcls.cli import command
+    from imgcls.cli.conflicts import conflicts, shared
 
     try:
         done = command.examine(typed.overrides, typed.sweeps, typed.options.config_dir)
@@ -148,7 +150,7 @@ def _checked(typed: arguments.Typed) -> "Checked":
 
 def _only_looks(typed: arguments.Typed, done: "Checked") -> bool:
     """Whether it is a task that writes nothing."""
-    from imgcls.conflicts import LOOKS
+    from imgcls.cli.conflicts import LOOKS
 
     return not typed.shows and done.jobs[0]["task"] in LOOKS
 
@@ -196,7 +198,7 @@ def _fail(messages: list[str], code: int) -> NoReturn:
 def _hydra_main() -> None:
     import hydra
 
-    from imgcls.help import conf_folder
+    from imgcls.cli.help import conf_folder
 
     hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(task)()
 
@@ -206,7 +208,7 @@ def task(config: Any) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from imgcls.composing import plain
+    from imgcls.cli.composing import plain
 
     job = HydraConfig.get()
     settings, folder = plain(config), Path(job.runtime.output_dir)
@@ -225,8 +227,8 @@ def task(config: Any) -> float | None:
 
 def refuse(settings: dict[str, Any]) -> None:
     """The check of last resort: a search plugin draws its values when all else has been checked."""
-    from imgcls import rules
-    from imgcls.conflicts import conflicts
+    from imgcls.cli import rules
+    from imgcls.cli.conflicts import conflicts
 
     if wrong := rules.problems(settings) or conflicts(settings):
         raise ConfigError(" ".join(wrong))

@@ -17,7 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 from torch import nn
 from torch.optim import Optimizer
 
-from imgcls import dashboards, devices, keys, launch, ranks
+from imgcls import dashboards, devices, keys
 from imgcls.checkpoints import AtomicIO, Keeper
 from imgcls.classifier import Classifier, Domain
 from imgcls.data.augment import Augment
@@ -25,6 +25,7 @@ from imgcls.data.datamodule import ImageData
 from imgcls.data.features import Backbone, Features
 from imgcls.data.files import Files
 from imgcls.data.prepare import Prepare
+from imgcls.distributed import launch, ranks
 from imgcls.errors import CheckpointError, ConfigError
 from imgcls.lean import NoProfiler, slim
 from imgcls.models.adapt import without_weights

@@ -15,7 +15,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from imgcls import ranks
+from imgcls.distributed import ranks
 from imgcls.errors import CheckpointError, ResourceError
 from imgcls.runs import BEST, LAST, Run
 

@@ -15,11 +15,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from imgcls import keys, ranks
+from imgcls import keys
 from imgcls.data.augment import Augment
 from imgcls.data.features import trained_part
 from imgcls.data.loader import ALL, Batch, Share
 from imgcls.data.prepare import Prepare
+from imgcls.distributed import ranks
 from imgcls.errors import DivergedError
 from imgcls.lean import LeanEpochLoop
 from imgcls.models.freeze import hold

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imgcls import __main__ as imgcls
-from imgcls import command, naming, papers
+from imgcls import naming, papers
+from imgcls.cli import command
 from imgcls.runs import BEST, LAST, METRICS, Run
 
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10"}

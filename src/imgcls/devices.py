@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from imgcls import launch
+from imgcls.distributed import launch
 from imgcls.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,8 @@
 """For notebooks: commands as calls that give back the run, and a paper's tables with our runs beside them."""
 
-from imgcls import command, naming, papers
+from imgcls import naming, papers
 from imgcls.__main__ import main
+from imgcls.cli import command
 from imgcls.errors import ConfigError
 from imgcls.reproduce import rows, texts
 from imgcls.reproduce.composer import composing

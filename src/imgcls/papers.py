@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
+from imgcls.cli.help import PAPERS, conf_folder
+from imgcls.cli.names import near
 from imgcls.errors import ConfigError
-from imgcls.help import PAPERS, conf_folder
-from imgcls.names import near
 
 # What a report may say of a run: shares of 1, but the mean loss, minutes of training, and the counts
 METRICS = (

@@ -15,7 +15,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from imgcls import ranks
+from imgcls.distributed import ranks
 
 TOP = 5
 

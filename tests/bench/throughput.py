@@ -22,8 +22,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from imgcls import build, command, devices
+from imgcls import build, devices
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import command
 from imgcls.data.datamodule import ImageData
 from imgcls.data.sources import Images, Source
 from imgcls.runs import Run

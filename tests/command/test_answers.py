@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from imgcls import __version__, command, help
+from imgcls import __version__
+from imgcls.cli import command, help
 
 
 @pytest.mark.parametrize("place", ["file/below", "/proc/imgcls"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imgcls.command import examine
+from imgcls.cli.command import examine
 
 SEARCH = ["-m", "hydra/sweeper=optuna"]
 RATE = "optimizer.lr=interval(0.01,1)"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from imgcls import command, report
+from imgcls import report
+from imgcls.cli import command
 from imgcls.data import sources
 from imgcls.runs import RESULT, Run, write_text
 from imgcls.scores import Scores

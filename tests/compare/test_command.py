@@ -6,7 +6,7 @@ import pytest
 
 from imgcls import __main__ as entry
 from imgcls import naming
-from imgcls.kinds import Texts
+from imgcls.cli.kinds import Texts
 
 
 @pytest.mark.parametrize(

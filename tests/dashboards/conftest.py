@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from lightning.pytorch.callbacks import Callback
 
-from imgcls import build, command, report
+from imgcls import build, report
 from imgcls.__main__ import register_resolvers
 from imgcls.checkpoints import Keeper
+from imgcls.cli import command
 from imgcls.runs import Run
 from imgcls.tasks import train
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from imgcls import command, help, naming
+from imgcls import naming
+from imgcls.cli import command, help
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_mistakes(typed: str, said: str) -> None:
 
 
 def test_a_missing_package_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imgcls.conflicts.find_spec", lambda name: None)
+    monkeypatch.setattr("imgcls.cli.conflicts.find_spec", lambda name: None)
     wanted = "logger=tensorboard needs the package tensorboard. pip install tensorboard, or leave it out."
     assert command.check(["logger=tensorboard"])[1] == [wanted]
 

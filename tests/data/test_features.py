@@ -136,7 +136,7 @@ def test_too_many_for_memory_are_refused() -> None:
     ],
 )
 def test_what_it_cannot_go_with(words: str, line: str) -> None:
-    from imgcls.command import check
+    from imgcls.cli.command import check
 
     base = "model=torchvision model.pretrained=true augmentation=none features=cached"
     assert any(line in problem for problem in check([*base.split(), *words.split()])[1])

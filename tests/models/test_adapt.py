@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from imgcls import build, command
+from imgcls import build
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import command
 from imgcls.errors import ConfigError, DataError
 from imgcls.models import alexnet, densenet, googlenet, resnet, vgg
 from imgcls.models.adapt import head, without_weights

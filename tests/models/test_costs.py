@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from imgcls import build, command, record
+from imgcls import build, record
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import command
 from imgcls.errors import ConfigError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "costs.json"

@@ -192,7 +192,7 @@ def test_mistakes_are_answered_at_once(
 
 
 def test_other_tasks_have_no_use_for_its_settings() -> None:
-    from imgcls import command
+    from imgcls.cli import command
 
     assert command.check(["paper=ma", "budget=5m"])[1] == [
         "paper=ma is for task=reproduce or task=study. Add that, or leave it out.",

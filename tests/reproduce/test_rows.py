@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from imgcls import command, naming, papers
+from imgcls import naming, papers
+from imgcls.cli import command
 from imgcls.errors import ConfigError
 from imgcls.reproduce import rows
 from imgcls.sweeps.job import Job

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from imgcls import figures
-from imgcls.arguments import read
-from imgcls.command import examine
+from imgcls.cli.arguments import read
+from imgcls.cli.command import examine
 from imgcls.sweeps import results
 from imgcls.sweeps.board import MOST, Board, swept
 from imgcls.sweeps.job import Job

@@ -26,9 +26,9 @@ from hydra_plugins.imgcls_launchers import PoolLauncher
 from hydra_plugins.imgcls_optuna import Optuna
 from imgcls import figures
 from imgcls.__main__ import register_resolvers
-from imgcls.composing import replaced
-from imgcls.help import conf_folder
-from imgcls.overrides import PARSER
+from imgcls.cli.composing import replaced
+from imgcls.cli.help import conf_folder
+from imgcls.cli.overrides import PARSER
 from imgcls.sweeps import pool
 from imgcls.sweeps.job import Job
 from imgcls.sweeps.pool import Worker

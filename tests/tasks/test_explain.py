@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from imgcls import build, conflicts, figures
+from imgcls import build, figures
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import conflicts
 from imgcls.data.sources import digits
 from imgcls.errors import ConfigError
 from imgcls.explain import embedding, maps
@@ -178,7 +179,7 @@ def test_every_point_is_drawn_once(classes: int) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A little convnet on digits."""
-    from imgcls import command
+    from imgcls.cli import command
 
     register_resolvers()
     config, problems = command.check(["model=convnet", "model.padding=same", *QUICK])

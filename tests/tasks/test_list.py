@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from imgcls import help, table
+from imgcls import table
 from imgcls.__main__ import register_resolvers
+from imgcls.cli import help
 from imgcls.data.facts import FACTS
 from imgcls.data.origins import ORIGINS
 from imgcls.errors import ConfigError

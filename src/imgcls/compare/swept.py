@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from imgcls.cli.kinds import spelt
 from imgcls.compare.table import Column, Row
 from imgcls.figures.sweep import WIDE
-from imgcls.kinds import spelt
 
 MOST_KEYS, MOST_VALUES = 5, 30  # more values than that are drawn from a range, and no axis
 LINES = 8  # lines that can be told apart

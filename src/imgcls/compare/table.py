@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from imgcls.cli.kinds import spelt
 from imgcls.compare.collect import Entry
-from imgcls.kinds import spelt
 from imgcls.naming import NOT_NUMBERS
 
 TOLD = ("augmentation", "scaling", "init")  # groups whose options are names for all of their settings

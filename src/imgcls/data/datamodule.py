@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from imgcls import keys
-from imgcls.conflicts import batches
+from imgcls.cli.conflicts import batches
 from imgcls.data.features import Features
 from imgcls.data.loader import Loader, ResidentLoader, Rows, WholeBatches, WorkerLoader
 from imgcls.data.prepare import Prepare, statistics

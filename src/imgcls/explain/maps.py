@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from imgcls.cli.names import near
 from imgcls.errors import ConfigError
 from imgcls.models.adapt import head
-from imgcls.names import near
 
 LEAST = 4  # cells on each side: from fewer, no place in the image can be told
 

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Mapping
 
+from imgcls.cli.kinds import spelt
 from imgcls.errors import ConfigError
-from imgcls.kinds import spelt
 
 # By family, the settings with which torchvision's ImageNet weights fit; the last of each is what to type
 IMAGENET: dict[str, dict[str, tuple[object, ...]]] = {

@@ -18,6 +18,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torchvision import models
 
+from imgcls.cli.names import matches, near
 from imgcls.errors import ConfigError
 from imgcls.models.adapt import (
     HEADED,
@@ -31,7 +32,6 @@ from imgcls.models.adapt import (
     try_out,
 )
 from imgcls.models.checks import check_choice
-from imgcls.names import matches, near
 from imgcls.record import cost
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from imgcls import overrides, papers
-from imgcls.arguments import ALIASES
-from imgcls.command import examined
-from imgcls.conflicts import conflicts
+from imgcls import papers
+from imgcls.cli import overrides
+from imgcls.cli.arguments import ALIASES
+from imgcls.cli.command import examined
+from imgcls.cli.conflicts import conflicts
+from imgcls.cli.kinds import spelt
 from imgcls.errors import ConfigError
-from imgcls.kinds import spelt
 from imgcls.reproduce import rows
 from imgcls.reproduce.composer import Composer
 from imgcls.reproduce.words import axes as typed_axes

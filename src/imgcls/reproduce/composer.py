@@ -9,12 +9,13 @@ from typing import Any
 from hydra import initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
-from imgcls import command, naming, rules
-from imgcls.composing import Conf, own_place, plain, replaced
-from imgcls.conflicts import batches, conflicts
+from imgcls import naming
+from imgcls.cli import command, rules
+from imgcls.cli.composing import Conf, own_place, plain, replaced
+from imgcls.cli.conflicts import batches, conflicts
+from imgcls.cli.help import conf_folder
 from imgcls.data.facts import FACTS
 from imgcls.errors import ConfigError
-from imgcls.help import conf_folder
 from imgcls.reproduce.words import key
 from imgcls.sweeps.job import Job
 

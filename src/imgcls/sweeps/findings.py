@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from imgcls.overrides import PARSER
+from imgcls.cli.overrides import PARSER
 from imgcls.runs import write_text
 from imgcls.sweeps.space import Dimension
 

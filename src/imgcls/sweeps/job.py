@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from imgcls import naming
-from imgcls.composing import plain
+from imgcls.cli.composing import plain
 from imgcls.runs import METRICS, Run
 
 OUTPUT = "output.log"  # what a job says on its terminal, which it does not have

@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imgcls import naming
-from imgcls.composing import plain
+from imgcls.cli.composing import plain
 from imgcls.errors import ConfigError
 from imgcls.sweeps import findings, results
 from imgcls.sweeps.job import Job

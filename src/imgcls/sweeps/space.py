@@ -8,10 +8,10 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from imgcls.kinds import Choice, Kind, Number, Text
+from imgcls.cli.kinds import Choice, Kind, Number, Text
+from imgcls.cli.overrides import PARSER, Setting
+from imgcls.cli.rules import COUNT, kind_of
 from imgcls.naming import flat
-from imgcls.overrides import PARSER, Setting
-from imgcls.rules import COUNT, kind_of
 
 SETTINGS: dict[str, Kind] = {
     "n_trials": COUNT,

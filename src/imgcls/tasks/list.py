@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from imgcls import help, table
+from imgcls import table
+from imgcls.cli import help
+from imgcls.cli.names import matches, near
 from imgcls.errors import ConfigError
-from imgcls.names import matches, near
 from imgcls.runs import CONFIG, Run
 
 Rows = Iterator[tuple[str, Callable[[], list[str]]]]  # the name to filter by, and what makes the row
@@ -82,7 +83,7 @@ def _settings(name: str, own: list[Path]) -> dict[str, Any]:
     """What an option of the group model composes to."""
     from hydra import initialize_config_dir
 
-    from imgcls.composing import Conf, own_place, plain
+    from imgcls.cli.composing import Conf, own_place, plain
 
     with initialize_config_dir(str(help.conf_folder()), version_base="1.3", job_name="imgcls"):
         conf = Conf([own_place(folder) for folder in own])

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from imgcls import papers, table
-from imgcls.composing import plain
+from imgcls.cli.composing import plain
 from imgcls.errors import ConfigError
 from imgcls.papers import Row
 from imgcls.reproduce import page, plan, rows, words

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from imgcls import papers
-from imgcls.composing import plain
+from imgcls.cli.composing import plain
 from imgcls.reproduce import axes, findings, rows, words
 from imgcls.reproduce.axes import Axis
 from imgcls.reproduce.composer import composing

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imgcls import launch, summary
+from imgcls import summary
+from imgcls.distributed import launch
 from imgcls.runs import BEST, CONFIG, LAST, METRICS, Run
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ def main(config: dict[str, Any], folder: Path, typed: Sequence[str] = ()) -> flo
 
 def train(config: dict[str, Any], run: Run) -> dict[str, Any]:
     """Train in a claimed run folder and write all its files; returns the result."""
-    from imgcls import build, dashboards, ranks, report
+    from imgcls import build, dashboards, report
+    from imgcls.distributed import ranks
 
     with ranks.after_rank_0():
         images = build.data(config)

@@ -9,11 +9,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from imgcls.arguments import quoted
+from imgcls.cli.arguments import quoted
+from imgcls.cli.help import PAPERS
+from imgcls.cli.rules import SEVERAL
 from imgcls.errors import ConfigError
-from imgcls.help import PAPERS
 from imgcls.naming import flat
-from imgcls.rules import SEVERAL
 
 LOCAL = "local"  # a group with one option, which need not be there
 

@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
-from imgcls.launch import ROOM, Job, rank
+from imgcls.distributed.launch import ROOM, Job, rank
 
 PATIENCE = timedelta(minutes=10)  # of torchrun's processes, until rank 0 has read its command line
 

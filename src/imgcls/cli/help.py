@@ -46,8 +46,8 @@ Hydra's own options: --hydra-help.
 
 def conf_folder() -> Path:
     """The configurations: packed into the wheel, or beside src/ in a checkout."""
-    packed = Path(__file__).parent / "conf"
-    return packed if packed.is_dir() else Path(__file__).parents[2] / "conf"
+    packed = Path(__file__).parents[1] / "conf"
+    return packed if packed.is_dir() else Path(__file__).parents[3] / "conf"
 
 
 def _first_comment(path: Path) -> str:

@@ -59,12 +59,12 @@ def everywhere(work: Callable[[dict[str, Any], "Run"], Any], config: dict[str, A
     named = (work.__module__, work.__name__)
     job = {"work": named, "config": config, "folder": str(run.path), "logging": _logging()}
     if started():
-        from imgcls import ranks
+        from imgcls.distributed import ranks
 
         ranks.publish(job)
         do(job)
     else:
-        from imgcls import processes
+        from imgcls.distributed import processes
 
         processes.run(job, count(config["trainer"]))
     return run.result
@@ -83,7 +83,7 @@ def _logging() -> Any:
 def told() -> Job | None:
     """The job of a waiting process; None if there is none after all."""
     if ROOM not in os.environ:
-        from imgcls import ranks
+        from imgcls.distributed import ranks
 
         job = ranks.published()
     else:
@@ -108,7 +108,7 @@ def _end_with_launcher() -> None:
 
 def do(job: Job) -> None:
     """This rank's part of a job."""
-    from imgcls import ranks
+    from imgcls.distributed import ranks
     from imgcls.runs import Run
 
     module, name = job["work"]
@@ -119,7 +119,7 @@ def do(job: Job) -> None:
 def dismiss() -> None:
     """Let the other processes of torchrun end, if this one had no job for them."""
     if started() > 1 and not waits():
-        from imgcls import ranks
+        from imgcls.distributed import ranks
 
         ranks.publish(None)
 

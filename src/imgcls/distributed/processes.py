@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
+from imgcls.distributed.launch import ERROR, JOB, ROOM
 from imgcls.errors import ImgclsError, ResourceError
-from imgcls.launch import ERROR, JOB, ROOM
 
 GRACE = 5.0  # seconds in which the others end by themselves once a rank has failed
 STOPS = (signal.SIGINT, signal.SIGTERM)

@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from imgcls import launch, naming
+from imgcls import naming
+from imgcls.cli.kinds import spelt
 from imgcls.data.facts import FACTS
-from imgcls.kinds import spelt
+from imgcls.distributed import launch
 from imgcls.models.checks import misfits
 from imgcls.naming import STUDIES
 

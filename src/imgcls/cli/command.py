@@ -12,15 +12,15 @@ from typing import Any
 from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
-from imgcls import names, overrides, rules
-from imgcls.arguments import ALIASES, normalise
-from imgcls.composing import LOCAL, Conf, hydra_keys, own_place, plain, replaced
-from imgcls.conflicts import conflicts
+from imgcls.cli import names, overrides, rules
+from imgcls.cli.arguments import ALIASES, normalise
+from imgcls.cli.composing import LOCAL, Conf, hydra_keys, own_place, plain, replaced
+from imgcls.cli.conflicts import conflicts
+from imgcls.cli.help import conf_folder
+from imgcls.cli.kinds import spelt
+from imgcls.cli.overrides import Setting
 from imgcls.errors import ConfigError
-from imgcls.help import conf_folder
-from imgcls.kinds import spelt
 from imgcls.naming import flat
-from imgcls.overrides import Setting
 from imgcls.sweeps import queue, space
 
 MOST_JOBS = 2000  # of a larger sweep; each job is checked again when it starts

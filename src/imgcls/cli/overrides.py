@@ -9,10 +9,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 
-from imgcls.arguments import quoted
+from imgcls.cli.arguments import quoted
+from imgcls.cli.kinds import Number, Numbers, Words
+from imgcls.cli.rules import RULES, SEVERAL
 from imgcls.errors import ConfigError
-from imgcls.kinds import Number, Numbers, Words
-from imgcls.rules import RULES, SEVERAL
 
 PARSER = OverridesParser.create()
 

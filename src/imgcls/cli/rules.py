@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from imgcls.kinds import Choice, Kind, Number, Numbers, Text, Texts, Words, like, spelt
-from imgcls.names import missing_object
+from imgcls.cli.kinds import Choice, Kind, Number, Numbers, Text, Texts, Words, like, spelt
+from imgcls.cli.names import missing_object
 from imgcls.naming import flat
 
 TASKS = (
@@ -35,7 +35,7 @@ RULES: dict[str, Kind] = {
     "name": Text(*NAME, null=True),
     "run": Text("the folder of a run", null=True),
     "source": Text("an image, a folder or a glob", null=True),
-    "what": Text("text", null=True),  # which words depends on the task: imgcls.conflicts
+    "what": Text("text", null=True),  # which words depends on the task: imgcls.cli.conflicts
     "filter": Text("text", null=True),
     "layer": Text("the name of a part of the network", null=True),
     "runs": Texts("a folder, a glob or a list of them, as [a,b], or null"),
