@@ -14,7 +14,8 @@ from imgcls.data.prepare import Prepare, statistics
 from imgcls.data.sources import Images, Source
 from imgcls.errors import ConfigError
 
-SAMPLE = 2000  # images that are decoded for mean and standard deviation
+MEASURED = 512e6  # bytes of pixels up to which mean and standard deviation are taken of all images
+SAMPLE = 2000  # of larger sets, so many images are
 
 
 def hold_out(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -139,16 +140,20 @@ class ImageData(LightningDataModule):
         return Prepare(mean, std, channels=channels or native, size=side, interpolation=interpolation)
 
     def _measured(self, normalize: str) -> tuple[Images, torch.Tensor]:
-        """What statistics are taken of, and which rows: of undecoded images, a seeded sample."""
+        """What statistics are taken of, and which rows: all, or of a large set of files a seeded sample.
+
+        Never by what happens to be decoded or cached: the same configuration has to give the same numbers.
+        """
         images, rows = self.source.train, self.train_rows
-        if isinstance(images.pixels, torch.Tensor) or normalize not in ("mean_std", "mean_pixel"):
+        if normalize not in ("mean_std", "mean_pixel"):
             return images, rows
         if images.shards is not None:  # which are mixed: the first that will be read are as good as any
-            rows = next(self._rows(images, rows, SAMPLE, self.seed).epoch(0))
-        else:
+            rows = next(self._rows(images, rows, SAMPLE, self.seed).epoch(0)).sort().values
+        elif len(rows) * images.pixels.shape[1:].numel() > MEASURED:
             draw = torch.randperm(len(rows), generator=keys.generator(self.seed, "statistics"))
-            rows = rows[draw[:SAMPLE]]
-        rows = rows.sort().values
+            rows = rows[draw[:SAMPLE]].sort().values
+        if isinstance(images.pixels, torch.Tensor):
+            return images, rows
         return Images(images.pixels.index_select(0, rows), images.labels[rows]), torch.arange(len(rows))
 
     def _loader(
