@@ -57,7 +57,7 @@ class Worker:
     def _start_alone(self, job: Job) -> None:
         """As the command that it would be by itself: its own processes start from the same words."""
         job.log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "imgcls", *job.overrides, "progress=lines"]
+        command = [sys.executable, "-m", "imgcls", *_own_place(), *job.overrides, "progress=lines"]
         with job.log.open("ab") as log:
             self._command = subprocess.Popen(
                 command, stdout=log, stderr=log, env=os.environ | self.environment, start_new_session=True
@@ -113,6 +113,13 @@ class Worker:
         if self._process:
             self._process.join()
             self._process = None
+
+
+def _own_place() -> list[str]:
+    """The flag that names a folder of options, as this process was given it."""
+    flags = ("--config-dir", "-cd")
+    before = ["", *sys.argv]
+    return [w for last, w in zip(before, sys.argv, strict=False) if last in flags or w.split("=")[0] in flags]
 
 
 def _killed(code: int) -> str:
