@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
 from same import assert_same
+from stopping import StopAt
 
 from imgcls import build, runs
 from imgcls.__main__ import register_resolvers
-from imgcls.checkpoints import Keeper, Stopped
+from imgcls.checkpoints import Stopped
 from imgcls.cli import command
 from imgcls.tasks import train
 
@@ -37,17 +37,6 @@ def config_of(folder: Path, *more: str) -> dict[str, Any]:
     config, problems = command.check([*BASE, f"output={folder}", *more])
     assert not problems, problems
     return config
-
-
-class StopAt(Callback):
-    """Notes a signal with the keeper once so many optimizer steps are done."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer: Any, module: Any, *args: Any) -> None:
-        if trainer.global_step == self.step:
-            next(c for c in trainer.callbacks if isinstance(c, Keeper)).signal = signal.SIGTERM
 
 
 def scramble() -> None:

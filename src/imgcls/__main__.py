@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from imgcls import __version__
 from imgcls.cli import arguments
 from imgcls.distributed import launch
-from imgcls.errors import ConfigError, ImgclsError, ResourceError
+from imgcls.errors import SWEEP_FAILED, ConfigError, ImgclsError, ResourceError
 from imgcls.reproduce import words as studies
 
 if TYPE_CHECKING:
     from imgcls.cli.command import Checked
 
-SWEEP_FAILED = 7  # exit code of a sweep in which a job failed
 STOPPED = 130  # by Ctrl-C
 failures: list[tuple[int, str]] = []  # of a sweep's jobs in this process: exit code and what went wrong
 

@@ -1,5 +1,7 @@
 """Errors that a user can mend: each prints as one line that names the remedy, and sets the exit code."""
 
+SWEEP_FAILED = 7  # exit code of a sweep in which a job failed
+
 
 class ImgclsError(Exception):
     """Base of all: the message says what is wrong, where, and what to do about it."""

@@ -2,9 +2,10 @@
 
 import csv
 import difflib
+import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ def write_text(path: Path, text: str) -> None:
         part.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> str:
+    """Rows as CSV, with these columns first and then what else the rows have."""
+    text = io.StringIO()
+    keys = dict.fromkeys([*columns, *(key for row in rows for key in row)])
+    writer = csv.DictWriter(text, list(keys), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def writable(path: Path) -> None:
@@ -187,6 +198,4 @@ class Run:
 
     def write_table(self, file: str, rows: list[dict[str, float]]) -> None:
         """Write rows as CSV; columns may grow from row to row."""
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        lines = [",".join(columns)] + [",".join(str(row.get(c, "")) for c in columns) for row in rows]
-        write_text(self / file, "\n".join(lines) + "\n")
+        write_text(self / file, csv_text(rows))

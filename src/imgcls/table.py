@@ -12,6 +12,12 @@ from rich.text import Text
 NUMBER = "0123456789.,%-"
 
 
+def roomy() -> Console:
+    """Where to print a drawn table: the terminal, or a file, which has room."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
 def show(
     columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Mapping[str, str] | None = None
 ) -> int:

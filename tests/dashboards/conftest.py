@@ -1,16 +1,14 @@
 """Small trainings with loggers, in this process."""
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch.callbacks import Callback
+from stopping import StopAt
 
 from imgcls import build, report
 from imgcls.__main__ import register_resolvers
-from imgcls.checkpoints import Keeper
 from imgcls.cli import command
 from imgcls.runs import Run
 from imgcls.tasks import train
@@ -21,17 +19,6 @@ BASE = [
     *("batch_size=32", "dataset.limit=160", "dataset.val_fraction=0.2", "trainer.threads=1"),
     *("progress=none", "logger.every=2"),
 ]
-
-
-class StopAt(Callback):
-    """Notes a signal with the keeper once so many optimizer steps are done."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer: Any, module: Any, *args: Any) -> None:
-        if trainer.global_step == self.step:
-            next(c for c in trainer.callbacks if isinstance(c, Keeper)).signal = signal.SIGTERM
 
 
 @pytest.fixture

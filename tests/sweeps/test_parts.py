@@ -11,7 +11,7 @@ from rich.console import Console
 from imgcls import figures
 from imgcls.cli.arguments import read
 from imgcls.cli.command import examine
-from imgcls.sweeps import pool, results
+from imgcls.sweeps import results
 from imgcls.sweeps.board import MOST, Board, swept
 from imgcls.sweeps.job import Job
 from imgcls.sweeps.pool import environments
@@ -156,18 +156,3 @@ def test_ties_go_to_the_lower_validation_loss_and_never_to_the_test() -> None:
     assert [each["run"] for each in sorted(found, key=results._rank, reverse=True)] == ["b", "a", "failed"]
     bare = [row("c", None, None, 0.7), row("d", None, None, 0.8)]
     assert max(bare, key=results._rank)["run"] == "d"
-
-
-@pytest.mark.parametrize(
-    ("typed", "own"),
-    [
-        (["imgcls", "-m", "seed=1,2"], []),
-        (["imgcls", "-m", "--config-dir", "mine", "seed=1,2"], ["--config-dir", "mine"]),
-        (["imgcls", "--config-dir=mine", "-m"], ["--config-dir=mine"]),
-    ],
-)
-def test_a_job_of_its_own_command_finds_the_same_options(
-    typed: list[str], own: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", typed)
-    assert pool._own_place() == own

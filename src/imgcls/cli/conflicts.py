@@ -160,7 +160,7 @@ def _features(config: Mapping[str, Any]) -> Iterator[str]:
         )
     if config["trainer"]["compile"]:
         yield "features=cached cannot go with trainer.compile=true, which rounds otherwise. Use one of them."
-    if config["trainer"]["devices"] > 1:
+    if launch.count(config["trainer"]) > 1:
         yield "features=cached uses one device. Use trainer.devices=1."
 
 

@@ -1,14 +1,12 @@
 """The table of runs as a file: CSV and Parquet for programs, LaTeX and Markdown for a paper or a README."""
 
-import csv
-import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from imgcls.compare.table import Column, Row, shown
 from imgcls.errors import ConfigError
-from imgcls.runs import write_text
+from imgcls.runs import csv_text, write_text
 
 FILES = {"csv": "table.csv", "parquet": "table.parquet", "latex": "table.tex", "markdown": "table.md"}
 # Nobody prints these
@@ -33,11 +31,7 @@ def _records(columns: Sequence[Column], rows: Sequence[Row]) -> list[Row]:
 
 
 def _csv(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["run", *(c.key for c in columns), "dir"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_records(columns, rows))
-    return text.getvalue()
+    return csv_text(_records(columns, rows), ["run", *(c.key for c in columns), "dir"])
 
 
 def _parquet(path: Path, columns: Sequence[Column], rows: Sequence[Row]) -> None:

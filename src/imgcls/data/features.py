@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cached_property, partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -112,8 +112,9 @@ class Backbone:
                 "features=cached: this network computes on after its trained part. Use features=live."
             )
 
+    @cached_property
     def identity(self) -> str:
-        """A digest of all that shapes its features."""
+        """A digest of all that shapes its features; it is frozen, so that once will do."""
         sha = hashlib.sha256(f"{self.network} {self.prepare} {self.prepare.size}".encode())
         own = {id(tensor) for tensor in (*self.part.parameters(), *self.part.buffers())}
         for module in (self.network, self.prepare):
@@ -166,7 +167,7 @@ class Features:
 
     def _key(self, images: Images, rows: torch.Tensor, size: int, parts: int) -> str:
         which = hashlib.sha256(images.labels[rows].numpy().tobytes() + rows.numpy().tobytes()).hexdigest()
-        facts = {**self.facts, "rows": which, "batch": [size, parts], "backbone": self.backbone.identity()}
+        facts = {**self.facts, "rows": which, "batch": [size, parts], "backbone": self.backbone.identity}
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
     def _computed(self, images: Images, rows: torch.Tensor, size: int, parts: int) -> torch.Tensor:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from imgcls.reproduce.outcome import Outcome
 from imgcls.reproduce.rows import Entry
 from imgcls.reproduce.scores import Score, line, scores, seconds
+from imgcls.table import roomy
 
 COLOURS = {"within": "green", "better": "cyan", "worse": "red"}
 
@@ -23,9 +23,7 @@ def line_of(entry: Entry, judge: bool = True) -> str:
 
 def show(outcome: Outcome) -> None:
     """Print the tables of the chosen rows."""
-    console = Console()
-    if not console.is_terminal:  # a file has room
-        console = Console(width=200)
+    console = roomy()
     for name, entries in outcome.tables.items():
         rows = [entry for entry in entries if entry.chosen]
         if rows:

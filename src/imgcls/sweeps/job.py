@@ -9,11 +9,12 @@ from omegaconf import DictConfig
 
 from imgcls import naming
 from imgcls.cli.composing import plain
+from imgcls.distributed import launch
+from imgcls.errors import ImgclsError, ResourceError
 from imgcls.runs import METRICS, Run
 
 OUTPUT = "output.log"  # what a job says on its terminal, which it does not have
-CRASHED = 1  # exit code of what nobody expected; every other has a meaning (imgcls.errors)
-RESOURCE = 4
+ACCIDENTS = (ImgclsError.exit_code, ResourceError.exit_code)  # what nobody expected, and memory
 
 
 @dataclass
@@ -55,9 +56,8 @@ class Job:
 
     @property
     def alone(self) -> bool:
-        """Whether it starts processes of its own, and needs one that nobody has used before."""
-        trainer = self.config["trainer"]
-        return trainer["devices"] != 1 or trainer.get("num_nodes", 1) != 1
+        """Whether it is on several devices, and takes what there is of them for itself."""
+        return launch.count(self.config["trainer"]) > 1
 
     @property
     def done_before(self) -> bool:
@@ -99,8 +99,4 @@ class Job:
     @property
     def worth_another_try(self) -> bool:
         """Whether it failed by accident: killed, out of memory, or by what nobody expected."""
-        return (
-            self.state == "failed"
-            and self.attempts < 2
-            and (self.code < 0 or self.code in (CRASHED, RESOURCE))
-        )
+        return self.state == "failed" and self.attempts < 2 and (self.code < 0 or self.code in ACCIDENTS)

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,32 +35,33 @@ class Worker:
         self.job: Job | None = None
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
-        self._command: subprocess.Popen[bytes] | None = None
+        self._given: dict[str, str] = {}  # the environment of the process
 
     def start(self, job: Job) -> None:
         """Begin a job."""
         self.job, job.state, job.attempts = job, "running", job.attempts + 1
         self._began = time.perf_counter()
-        if job.alone:
-            self._start_alone(job)
-            return
-        if self._process is None or not self._process.is_alive():
-            self._connection, theirs = SPAWN.Pipe()
-            # No daemon: the loaders of a job have processes of their own
-            self._process = SPAWN.Process(target=main, args=(theirs, dict(self.environment)))
-            self._process.start()
-            theirs.close()
+        wanted = {} if job.alone else dict(self.environment)
+        if self._process is None or not self._process.is_alive() or self._given != wanted:
+            self._end()
+            self._begin(wanted)
         assert self._connection is not None
         self._connection.send((job.composed, job.log))
 
-    def _start_alone(self, job: Job) -> None:
-        """As the command that it would be by itself: its own processes start from the same words."""
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "imgcls", *_own_place(), *job.overrides, "progress=lines"]
-        with job.log.open("ab") as log:
-            self._command = subprocess.Popen(
-                command, stdout=log, stderr=log, env=os.environ | self.environment, start_new_session=True
-            )
+    def _begin(self, environment: dict[str, str]) -> None:
+        self._connection, theirs = SPAWN.Pipe()
+        # No daemon: loaders and ranks are processes of a job's own
+        self._process, self._given = SPAWN.Process(target=main, args=(theirs, environment)), environment
+        self._process.start()
+        theirs.close()
+
+    def _end(self) -> None:
+        """An idle process ends by itself when nobody is left to talk to."""
+        if self._connection:
+            self._connection.close()
+        if self._process:
+            self._process.join()
+            self._process = None
 
     def look(self) -> Job | None:
         """The job, if it has ended since the last look."""
@@ -73,12 +73,6 @@ class Worker:
         return job
 
     def _ended(self) -> tuple[int, str] | None:
-        if self._command:
-            if (code := self._command.poll()) is None:
-                return None
-            self._command, job = None, self.job
-            assert job is not None
-            return code, _killed(code) if code < 0 else _last_error(job)
         assert self._process is not None and self._connection is not None
         try:
             if self._connection.poll():
@@ -99,37 +93,19 @@ class Worker:
 
     def signal(self, number: int) -> None:
         """Pass a signal on to the job."""
-        if self._command:
-            os.killpg(self._command.pid, number)
-        elif self._process and self._process.pid and self._process.is_alive():
+        if self._process and self._process.pid and self._process.is_alive():
             os.kill(self._process.pid, number)
 
     def close(self) -> None:
-        """End the process; an idle one ends by itself when nobody is left to talk to."""
+        """End the process, and a job in it."""
         if self.job:
             self.signal(signal.SIGKILL)
-        if self._connection:
-            self._connection.close()
-        if self._process:
-            self._process.join()
-            self._process = None
-
-
-def _own_place() -> list[str]:
-    """The flag that names a folder of options, as this process was given it."""
-    flags = ("--config-dir", "-cd")
-    before = ["", *sys.argv]
-    return [w for last, w in zip(before, sys.argv, strict=False) if last in flags or w.split("=")[0] in flags]
+        self._end()
 
 
 def _killed(code: int) -> str:
     name = signal.Signals(-code).name
     return f"killed by {name}" + (", as the system does when memory runs out" if name == "SIGKILL" else "")
-
-
-def _last_error(job: Job) -> str:
-    said = re.findall(r"imgcls: error: (.*)", job.log.read_text(errors="replace"))
-    return said[-1] if said else ""
 
 
 class Pool:

@@ -1,20 +1,18 @@
 """What came out of a sweep: a sorted table, a CSV, a picture, and the best run's command."""
 
-import csv
 import hashlib
-import io
 import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from imgcls.runs import write_text
+from imgcls.runs import csv_text, write_text
 from imgcls.sweeps.board import swept
 from imgcls.sweeps.job import Job
+from imgcls.table import roomy
 
 TABLE, PICTURE = "sweep.csv", "sweep.png"
 
@@ -62,11 +60,8 @@ def show(jobs: Sequence[Job], output: str, typed: Sequence[str]) -> None:
     found = rows(jobs)
     place = folder(output, typed)
     place.mkdir(parents=True, exist_ok=True)
-    write_text(place / TABLE, _csv(found))
-    console = Console()
-    if not console.is_terminal:  # a file has room
-        console = Console(width=200)
-    console.print(_table(found))
+    write_text(place / TABLE, csv_text(found))
+    roomy().print(_table(found))
     best = found[0]
     if best["test_acc"] is not None:
         words = next(job.overrides for job in jobs if str(job.run.path) == best["run"])
@@ -83,16 +78,6 @@ def show(jobs: Sequence[Job], output: str, typed: Sequence[str]) -> None:
 def as_typed(override: str) -> str:
     """An override as someone would type it: without the quotes that Hydra does not need here."""
     return shlex.quote(re.sub(r"='([\w./-]+)'$", r"=\1", override))
-
-
-def _csv(found: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, list(dict.fromkeys(key for row in found for key in row)), lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(found)
-    return text.getvalue()
 
 
 def _table(found: list[dict[str, Any]]) -> Table:

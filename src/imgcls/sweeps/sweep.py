@@ -6,12 +6,11 @@ from typing import ClassVar
 
 from omegaconf import DictConfig
 
+from imgcls.errors import SWEEP_FAILED
 from imgcls.sweeps import results
 from imgcls.sweeps.board import Board
 from imgcls.sweeps.job import Job
 from imgcls.sweeps.pool import Pool, Worker
-
-FAILED = 7  # exit code of a sweep in which a job failed
 
 
 class Sweep:
@@ -101,4 +100,4 @@ class Sweep:
         if self.pool.stopped:
             print("imgcls: stopped; saved. The same command continues the sweep.")
             return 128 + self.pool.stopped
-        return FAILED if failed else 0
+        return SWEEP_FAILED if failed else 0

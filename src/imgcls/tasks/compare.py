@@ -60,9 +60,9 @@ def show(found: "Comparison") -> None:
     """Print the best runs, with as many of the settings that differ as there is room for."""
     from rich.console import Console
 
-    console = Console()
-    if not console.is_terminal:  # a file has room
-        console = Console(width=200)
+    from imgcls.table import roomy
+
+    console = roomy()
     scores = [c for c in found.columns if c.key in SHOWN]
     settings = [c for c in found.columns if c.setting]
     settings.sort(key=lambda column: not column.key.endswith(".name"))

@@ -1,14 +1,12 @@
 """Label image files with a finished run: a table with the five likeliest classes, and a sheet to look at."""
 
-import csv
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from imgcls.errors import DataError
-from imgcls.runs import Run, writable, write_text
+from imgcls.runs import Run, csv_text, writable, write_text
 from imgcls.tasks.evaluate import settings_of, weights_of
 
 BATCH = 256  # images read and predicted at a time
@@ -96,11 +94,7 @@ def _write(room: Run, rows: list[dict[str, Any]], shown: list[Any]) -> None:
 
     from imgcls import figures
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["file"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(room / TABLE, text.getvalue())
+    write_text(room / TABLE, csv_text(rows, [] if rows else ["file"]))
     said = [row["class_1"] for row in rows[: len(shown)]]
     sure = [row["confidence_1"] for row in rows[: len(shown)]]
     title = f"{len(shown)} of {len(rows):,} images, as the network sees them"
