@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from imgcls import allocator
 from imgcls.distributed import launch
 from imgcls.errors import ConfigError
 
@@ -66,6 +67,8 @@ def settle(trainer: Mapping[str, Any]) -> tuple[str, str]:
     device = accelerator(trainer["accelerator"])
     _check(trainer, device)
     exact = precision(trainer["precision"], device)
+    if device == "cpu":
+        allocator.keep_freed_memory()
     if trainer["threads"]:
         torch.set_num_threads(trainer["threads"])
     layout = "channels_last" if trainer["channels_last"] else "channels_first"
