@@ -7,6 +7,7 @@ page, zeroed: with 17 million weights a third of a training step on two CPU core
 import ctypes
 import logging
 import platform
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
@@ -30,7 +31,7 @@ def keep_freed_memory() -> None:
 def _huge_pages(libc: ctypes.CDLL) -> None:
     """Ask for pages of 2 MB in the heap, where the system gives them on request."""
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    with open("/proc/self/maps") as maps:
+    with Path("/proc/self/maps").open() as maps:
         heap = next((line.split()[0] for line in maps if line.rstrip().endswith("[heap]")), None)
     if heap:
         start, end = (int(address, 16) for address in heap.split("-"))
