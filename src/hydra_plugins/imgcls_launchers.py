@@ -21,6 +21,7 @@ class Serial:
 
     _target_: str = "hydra_plugins.imgcls_launchers.PoolLauncher"
     workers: int | None = 1
+    together: int = 1  # jobs of one network that a worker trains as one program
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Pool:
     _target_: str = "hydra_plugins.imgcls_launchers.PoolLauncher"
     workers: int | None = None
     per_device: int = 1
+    together: int = 1
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="serial", node=Serial)
@@ -39,15 +41,17 @@ ConfigStore.instance().store(group="hydra/launcher", name="pool", node=Pool)
 class PoolLauncher(Launcher):
     """Runs the jobs of a sweep in worker processes, which a job may take down with it."""
 
-    def __init__(self, workers: int | None, per_device: int = 1) -> None:
-        self.count, self.per_device = workers, per_device
+    def __init__(self, workers: int | None, per_device: int = 1, together: int = 1) -> None:
+        self.count, self.per_device, self.together = workers, per_device, together
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what jobs are composed from."""
         self.loader, self.config = hydra_context.config_loader, config
+        self.sweep.warm(1)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs, but those that have finished before; a failed one returns None."""
+        self.sweep.warm(len(job_overrides))
         jobs = [self.job(list(words), number) for number, words in enumerate(job_overrides, initial_job_idx)]
         self.sweep.run(jobs)
         return [self._returned(job) for job in jobs]
@@ -58,7 +62,7 @@ class PoolLauncher(Launcher):
         from imgcls.sweeps.sweep import Sweep
 
         if Sweep.current is None:
-            Sweep.current = Sweep(self.config, self.workers())
+            Sweep.current = Sweep(self.config, self.workers(), self.together)
         return Sweep.current
 
     def workers(self) -> list[Any]:

@@ -113,16 +113,20 @@ def per_class(recall: Scores, precision: Scores, f1: Scores, classes: Names, tit
         title += f": worst {len(order)} of {len(classes)} classes"
     # The mean is that of all classes, of those left out too.
     rows, shown, mean = range(len(order)), scores[:, order], np.nanmean(scores[0])
-    figure = new_figure(title, 9, 1.5 + 0.27 * len(order))
-    axes = figure.subplots()
+    values = [f"   {100 * value:.1f} %" if np.isfinite(value) else "   –" for value in shown[0]]
+    labels = [fit(classes[index], 180, 10, value) for index, value in zip(order, values, strict=True)]
+    width, height = 9.0, 1.5 + 0.27 * len(order)
+    left = 0.2 + max(width_of(label, 10) for label in labels) / 72
+    figure = new_figure(title, width, height, constrained=False)
+    axes = figure.add_axes(
+        (left / width, 0.35 / height, 1 - (left + 0.35) / width, 1 - (0.35 + 0.75) / height)
+    )
     bars = axes.barh(rows, shown[0], height=0.66, color=PALE, label="accuracy (recall)")
     axes.plot(shown[1], rows, "d", color=RED, markersize=6, clip_on=False, label="precision")
     axes.plot(shown[2], rows, "o", color=INK, clip_on=False, label="F1")
     axes.axvline(mean, color=BLUE, ls="--", lw=1.2, label=f"mean accuracy {100 * mean:.1f} %")
     # From whole tens below the worst score: differences between good classes stay visible.
     axes.set(xlim=(max(0, np.floor(10 * np.nanmin(shown) - 0.5) / 10), 1), ylim=(len(order) - 0.4, -0.6))
-    values = [f"   {100 * value:.1f} %" if np.isfinite(value) else "   –" for value in shown[0]]
-    labels = [fit(classes[index], 180, 10, value) for index, value in zip(order, values, strict=True)]
     axes.set_yticks(rows, labels)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(percent)

@@ -42,6 +42,10 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "imgcls",  # names within an SVG are drawn by chance otherwise
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
+SAVING: dict[str, dict[str, Any]] = {
+    "svg": {"metadata": {"Date": None}},  # it would else differ from day to day
+    "png": {"pil_kwargs": {"compress_level": 2}},  # a tenth larger than at 6, in a third of the time
+}
 # The style lives in matplotlib's global settings while a picture is drawn, so one thread at a time.
 _STYLE_LOCK = threading.Lock()
 
@@ -63,8 +67,7 @@ def save(figure: Figure, path: str | Path) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         kind = path.suffix[1:]
-        # An SVG would else differ from day to day
-        figure.savefig(unfinished, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(unfinished, format=kind, dpi=DPI, **SAVING.get(kind, {}))
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

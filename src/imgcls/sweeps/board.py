@@ -10,7 +10,8 @@ from rich.table import Table
 
 from imgcls.sweeps.job import Job
 
-COLOURS = {"running": "bold", "finished": "green", "failed": "red", "stopped": "yellow", "pruned": "dim"}
+COLOURS = {"running": "bold", "finished": "green", "stopped": "yellow", "pruned": "dim"}
+COLOURS |= dict.fromkeys(("failed", "diverged"), "red")
 MOST = 20  # rows that are shown of a longer sweep
 
 
@@ -52,7 +53,7 @@ class Board:
             if job.state == "running" or job in ended:
                 self._lines(job)
         for job in ended:
-            self._say(f"{self._name(job)} {job.state}{f': {job.reason}' if job.reason else ''}")
+            self._say(f"{self._name(job)} {job.outcome}{f': {job.reason}' if job.reason else ''}")
 
     def _lines(self, job: Job) -> None:
         for row in job.rows[self._told[job.number] :]:
@@ -92,8 +93,8 @@ class Board:
         for job in self._shown():
             score = "" if job.score is None else f"{job.score:.2%}"
             epochs = f"{len(job.rows)}/{job.config['epochs']}" if job.trains else ""
-            words, colour = " ".join(swept(self.jobs, job)), COLOURS.get(job.state, "")
-            table.add_row(str(job.number + 1), words, job.state, epochs, score, style=colour)
+            words, colour = " ".join(swept(self.jobs, job)), COLOURS.get(job.outcome, "")
+            table.add_row(str(job.number + 1), words, job.outcome, epochs, score, style=colour)
         if hidden := len(self.jobs) - table.row_count:
             table.caption = f"and {hidden} more"
         return table

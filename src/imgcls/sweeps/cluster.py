@@ -13,7 +13,7 @@ from typing import Any
 import submitit
 from omegaconf import DictConfig
 
-from imgcls.sweeps.job import Job
+from imgcls.sweeps.job import Ended, Job
 from imgcls.sweeps.pool import Worker
 
 SECOND = 1.0  # between two looks at a job: the disk is shared
@@ -77,24 +77,27 @@ class QueueWorker(Worker):
         self._queued: Any = None
         self._seen = 0.0
 
+    def warm(self) -> None:
+        """The queue has no place without a job."""
+
     def start(self, job: Job) -> None:
         """Hand a job to the queue."""
         self.job, job.state, job.attempts = job, "running", job.attempts + 1
         self._began = time.perf_counter()
         self._queued = self.executor.submit(Remote(job.composed, job.log.absolute()))
 
-    def _ended(self) -> tuple[int, str] | None:
+    def _ended(self) -> "Ended | None":
         if time.perf_counter() - self._seen < SECOND:
             return None
         self._seen = time.perf_counter()
         if not self._queued.done():
             return None
         if self._queued.paths.result_pickle.exists() and not self._queued.exception():
-            return self._queued.result()
+            return (*self._queued.result(), None)
         state = self._queued.state
         if state in ("CANCELLED", "INTERRUPTED", "PREEMPTED") or self._cancelled:
-            return STOPPED, f"the cluster stopped it ({state})"
-        return 1, f"the cluster says {state}; see {self._queued.paths.stderr}"
+            return STOPPED, f"the cluster stopped it ({state})", None
+        return 1, f"the cluster says {state}; see {self._queued.paths.stderr}", None
 
     _cancelled = False
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from omegaconf import DictConfig
 
@@ -13,6 +13,11 @@ from imgcls.distributed import launch
 from imgcls.errors import ImgclsError, ResourceError
 from imgcls.runs import METRICS, Run
 
+if TYPE_CHECKING:
+    from imgcls.report import Ending
+
+# How a job ended: exit code, or minus the signal that killed it; the reason; what is left to write
+Ended: TypeAlias = "tuple[int, str, Ending | None]"
 OUTPUT = "output.log"  # what a job says on its terminal, which it does not have
 ACCIDENTS = (ImgclsError.exit_code, ResourceError.exit_code)  # what nobody expected, and memory
 
@@ -31,6 +36,7 @@ class Job:
     hopeless: bool = False  # a search has given it up
     seconds: float = 0.0
     label: str = ""  # what to call it, where its overrides say too much
+    _ending: "Ending | None" = field(default=None, repr=False)
     _stamp: int = field(default=0, repr=False)
     _rows: list[dict[str, float]] = field(default_factory=list, repr=False)
 
@@ -85,16 +91,31 @@ class Job:
     @property
     def value(self) -> float | None:
         """What a search maximises: best validation accuracy, or the test's; None before the end."""
-        result = self.run.result if self.trains and self.state == "finished" else None
+        result = self.run.completed if self.trains and self.state == "finished" else None
         return (result["best"] or {}).get("val/acc", result["test"]["acc"]) if result else None
 
-    def end(self, code: int, reason: str) -> None:
-        """Note how it ended: an exit code, or minus the signal that killed it."""
+    @property
+    def outcome(self) -> str:
+        """Its state, for people: a run can finish as one that diverged."""
+        return "diverged" if self.state == "finished" and self.trains and self.run.diverged else self.state
+
+    def end(self, code: int, reason: str, ending: "Ending | None" = None) -> None:
+        """Note how it ended."""
+        self._ending = ending
         self.code, self.reason = code, reason
         ended = "stopped" if code in (130, 143) else "failed"
         self.state = "finished" if code == 0 else "pruned" if self.hopeless else ended
         if self.state == "pruned":
             self.reason = ""
+
+    def conclude(self) -> None:
+        """Write what its worker has left to be written: that has the next job already."""
+        try:
+            if self._ending:
+                self._ending.write()
+        except Exception as error:
+            self.end(getattr(error, "exit_code", ImgclsError.exit_code), str(error))
+        self._ending = None
 
     @property
     def worth_another_try(self) -> bool:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
-from imgcls.sweeps.job import Job
+from imgcls.sweeps.job import Ended, Job
 from imgcls.sweeps.worker import main
 
 PATIENCE = 30.0  # seconds that a worker gets to save when the sweep is stopped
@@ -36,6 +36,12 @@ class Worker:
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._given: dict[str, str] = {}  # the environment of the process
+        self._used = False  # the process has been given a job
+
+    def warm(self) -> None:
+        """Begin to load what a job needs, while the jobs are still composed."""
+        if not self._process:
+            self._begin(dict(self.environment))
 
     def start(self, job: Job) -> None:
         """Begin a job."""
@@ -46,6 +52,7 @@ class Worker:
             self._end()
             self._begin(wanted)
         assert self._connection is not None
+        self._used = True
         self._connection.send((job.composed, job.log))
 
     def _begin(self, environment: dict[str, str]) -> None:
@@ -53,6 +60,7 @@ class Worker:
         # No daemon: loaders and ranks are processes of a job's own
         self._process, self._given = SPAWN.Process(target=main, args=(theirs, environment)), environment
         self._process.start()
+        self._used = False
         theirs.close()
 
     def _end(self) -> None:
@@ -60,6 +68,8 @@ class Worker:
         if self._connection:
             self._connection.close()
         if self._process:
+            if not self._used:  # it may still be loading
+                self._process.kill()
             self._process.join()
             self._process = None
 
@@ -72,19 +82,19 @@ class Worker:
         job.end(*ended)
         return job
 
-    def _ended(self) -> tuple[int, str] | None:
+    def _ended(self) -> "Ended | None":
         assert self._process is not None and self._connection is not None
         try:
             if self._connection.poll():
-                code, reason = self._connection.recv()
-                return code, reason
+                ended: Ended = self._connection.recv()
+                return ended
         except (EOFError, ConnectionError):
             self._process.join()
         if self._process.is_alive():
             return None
         code = self._process.exitcode or 1
         self._process = None
-        return code, _killed(code) if code < 0 else f"its process ended with exit code {code}"
+        return code, _killed(code) if code < 0 else f"its process ended with exit code {code}", None
 
     @property
     def connections(self) -> list[Connection]:
@@ -132,7 +142,11 @@ class Pool:
                 if not self._busy:
                     return
                 wait([c for worker in self.workers for c in worker.connections], TICK)
-                tick([job for worker in self.workers if (job := worker.look())])
+                ended = [job for worker in self.workers if (job := worker.look())]
+                self._hand_out(waiting)
+                for job in ended:
+                    job.conclude()
+                tick(ended)
                 self._pass_on()
 
     @property
@@ -146,7 +160,7 @@ class Pool:
             if worker.job is job:
                 worker.signal(signal.SIGTERM)
 
-    def _hand_out(self, waiting: deque[Job], more: Callable[[], Job | None]) -> None:
+    def _hand_out(self, waiting: deque[Job], more: Callable[[], Job | None] = lambda: None) -> None:
         for worker in self.workers:
             if not waiting and not worker.job and not self.stopped and (job := more()):
                 waiting.append(job)

@@ -29,20 +29,20 @@ def rows(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """One row for each job, the best first: what differs, what came out, where it lies."""
     found = []
     for job in jobs:
-        result = job.run.result if job.state == "finished" else None
+        result = job.run.completed if job.state == "finished" else None
         best = (result["best"] or {}) if result else {}
         values = dict(override.lstrip("+").split("=", 1) for override in swept(jobs, job) if "=" in override)
         found.append(
             {
                 **values,
-                "state": job.state,
+                "state": job.outcome,
                 "val_acc": best.get("val/acc"),
                 "val_loss": best.get("val/loss"),
                 "test_acc": result["test"]["acc"] if result else None,
                 "epochs_run": len(job.rows),
                 "seconds": result["seconds"] if result else None,
                 "run": str(job.run.path),
-                "reason": job.reason,
+                "reason": job.run.diverged if job.outcome == "diverged" else job.reason,
             }
         )
     return sorted(found, key=_rank, reverse=True)
@@ -62,6 +62,9 @@ def show(jobs: Sequence[Job], output: str, typed: Sequence[str]) -> None:
     place.mkdir(parents=True, exist_ok=True)
     write_text(place / TABLE, csv_text(found))
     roomy().print(_table(found))
+    for row in found:
+        if row["state"] == "diverged":
+            print(f"{Path(row['run']).name} diverged: {row['reason']}")
     best = found[0]
     if best["test_acc"] is not None:
         words = next(job.overrides for job in jobs if str(job.run.path) == best["run"])
@@ -89,7 +92,9 @@ def _table(found: list[dict[str, Any]]) -> Table:
         table.add_column(column.replace("_", " "), no_wrap=column == "run", overflow="fold")
     for row in found:
         cells = [_cell(column, row.get(column)) for column in columns]
-        table.add_row(*cells, Path(row["run"]).name, style="red" if row["state"] == "failed" else "")
+        table.add_row(
+            *cells, Path(row["run"]).name, style="red" if row["state"] in ("failed", "diverged") else ""
+        )
     return table
 
 

@@ -183,8 +183,8 @@ class Search:
     def _tell(self, job: Job) -> None:
         """What was stopped stays open: the same command goes on with it."""
         trial, _ = self._mine.pop(job.number)
-        if job.code == DIVERGED:  # a finding: from a failure a sampler learns nothing
-            job.state = "pruned"
+        if job.code == DIVERGED or job.outcome == "diverged":
+            job.state = "pruned"  # a finding: from a failure a sampler learns nothing
         if job.state not in STATES:
             return
         value, state = job.value, STATES[job.state]

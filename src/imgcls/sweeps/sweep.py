@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from omegaconf import DictConfig
 
+from imgcls import memory
 from imgcls.errors import SWEEP_FAILED
-from imgcls.sweeps import results
+from imgcls.sweeps import results, teams
 from imgcls.sweeps.board import Board
 from imgcls.sweeps.job import Job
 from imgcls.sweeps.pool import Pool, Worker
@@ -19,18 +20,25 @@ class Sweep:
     Args:
         config: what all jobs are composed from.
         workers: who does them, one each at a time.
+        together: how many jobs of one network a worker may train as one.
     """
 
     current: ClassVar["Sweep | None"] = (
         None  # of this process: Hydra makes the launcher, the entry point ends it
     )
 
-    def __init__(self, config: DictConfig, workers: Sequence[Worker]) -> None:
+    def __init__(self, config: DictConfig, workers: Sequence[Worker], together: int = 1) -> None:
         self.typed = sorted(config.hydra.overrides.task)
         self.output = str(config.output)
+        self.together = together
         self.pool = Pool(workers)
         self.board = Board(config.progress == "none", len(workers))
         self.jobs: list[Job] = []
+
+    def warm(self, jobs: int) -> None:
+        """Let the workers of so many jobs begin to load."""
+        for worker in self.pool.workers[:jobs]:
+            worker.warm()
 
     def run(
         self,
@@ -43,6 +51,10 @@ class Sweep:
         `tick` sees the jobs that have just ended; `more` is asked for another job when a worker is free.
         """
         left = self._open(jobs)
+        if left:
+            import matplotlib.backends.backend_agg  # noqa: F401  # while the workers load
+
+            memory.pass_over_modules()
 
         def both(ended: Sequence[Job]) -> None:
             self.board.tick(ended)
@@ -57,11 +69,26 @@ class Sweep:
                 both([job])
             return None
 
+        if self.together > 1:
+            left = self._train_together(left, both)
         while not self.pool.stopped:
             self.pool.run(left, both, another)
             left = [job for job in left if job.worth_another_try]
             if not left:
                 return
+
+    def _train_together(self, jobs: Sequence[Job], tick: Callable[[Sequence[Job]], None]) -> list[Job]:
+        """Train teams, and run the jobs that are in none; returns what is left to be run then."""
+        formed, alone, told = teams.form(jobs, self.together, results.folder(self.output, self.typed))
+        print(told, flush=True)
+
+        def mine(ended: Sequence[Job]) -> None:
+            for team in formed:
+                team.tell()
+            tick([job for job in ended if not isinstance(job, teams.Team)])
+
+        self.pool.run([*formed, *alone], mine)
+        return [job for job in jobs if job.state == "waiting" or job.worth_another_try]
 
     def _open(self, jobs: Sequence[Job]) -> list[Job]:
         """Take jobs in; those of them that are to be run."""

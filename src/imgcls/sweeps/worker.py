@@ -15,7 +15,10 @@ from omegaconf import DictConfig
 
 
 def main(connection: Connection, environment: Mapping[str, str]) -> None:
-    """Run the jobs that come through the connection: (configuration, log file) → (exit code, reason)."""
+    """Run the jobs that come through the connection: (configuration, log file) → (exit code, reason, ending).
+
+    The ending is what the parent still has to write, while the next job runs here; None if nothing.
+    """
     os.environ.update(environment)
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on
@@ -23,12 +26,26 @@ def main(connection: Connection, environment: Mapping[str, str]) -> None:
     from imgcls.__main__ import register_resolvers
 
     register_resolvers()
+    _load()
+    from imgcls import report
+
     while True:
         try:
             config, log = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        connection.send(do(config, log))
+        report.left = []
+        code, reason = do(config, log)
+        connection.send((code, reason, report.left[0] if report.left and not code else None))
+
+
+def _load() -> None:
+    """Import what every training does, before the first one comes."""
+    import matplotlib.backends.backend_agg  # noqa: F401
+
+    from imgcls import build, memory, report  # noqa: F401
+
+    memory.pass_over_modules()
 
 
 def _follow_parent() -> None:
@@ -39,14 +56,17 @@ def _follow_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def do(config: DictConfig, log: Path) -> tuple[int, str]:
+def do(config: DictConfig | list[DictConfig], log: Path) -> tuple[int, str]:
     """Run a job here, its output into the log; returns (exit code, reason)."""
     from imgcls import __main__ as program
 
     program.failures.clear()
     with _output_to(log):
         try:
-            _in_hydra(config, program.task)
+            if isinstance(config, list):  # of a team
+                _as_one(config)
+            else:
+                _in_hydra(config, program.task)
         except SystemExit as end:  # of a signal, or of someone's own code
             if isinstance(end.code, int):
                 return end.code, f"it called sys.exit({end.code})"
@@ -54,6 +74,13 @@ def do(config: DictConfig, log: Path) -> tuple[int, str]:
         except BaseException as error:
             return 1, f"{type(error).__name__}: {error}"
     return program.failures[0] if program.failures else (0, "")
+
+
+def _as_one(configs: list[DictConfig]) -> None:
+    from imgcls.cli.composing import plain
+    from imgcls.together import train
+
+    train.main([plain(config) for config in configs])
 
 
 def _in_hydra(config: DictConfig, task: Any) -> None:
