@@ -1,6 +1,7 @@
 """What a run folder says of a tested network: scikit-learn's numbers, the right images, the result last."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +87,6 @@ def test_a_class_in_neither_is_listed_but_left_out_of_the_mean() -> None:
     )
 
 
-class Sheet:
-    """Takes the place of the function that draws a sheet, and keeps what it was to show."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.shown: list[tuple[Any, ...]] = []
-        monkeypatch.setattr(figures, "predictions", self.predictions)
-        for name in ("curves", "confusion", "per_class", "save"):
-            monkeypatch.setattr(figures, name, lambda *args, **options: None)
-
-    def predictions(self, *args: Any) -> None:
-        self.shown.append(args)
-
-
 @pytest.fixture
 def case() -> tuple[dict[str, Any], dict[str, np.ndarray], Images]:
     """A result, what was said of each image, and the images: each is full of its own row number."""
@@ -144,17 +132,16 @@ def test_a_failure_on_the_way_leaves_no_result(
     def fail(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(report, "draw", fail)
+    monkeypatch.setattr(figures, "per_class", fail)
     with pytest.raises(OSError, match="no space left"):
         report.write(runs.Run(tmp_path), *case)
-    assert {path.name for path in tmp_path.iterdir()} == {"report.txt", "predictions.npz"}
+    assert {path.name for path in tmp_path.iterdir()} == {"report.txt", "predictions.npz", "confusion.png"}
 
 
-def test_wrong_answers_come_surest_first(tmp_path: Path, case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_answers_come_surest_first(tmp_path: Path, case: Any) -> None:
     result, kept, images = case
-    sheet = Sheet(monkeypatch)
-    report.draw(runs.Run(tmp_path), result, kept, images)
-    pixels, true, predicted, confidence, title = sheet.shown[1]
+    sheet = report.ending(runs.Run(tmp_path), result, kept, images).sheets["wrong"]
+    pixels, true, predicted, confidence, title = sheet.values()
     rows = pixels[:, 0, 0, 0]
     wrong = np.flatnonzero(kept["labels"] != kept["top"][:, 0])
     assert set(rows) <= set(wrong) and len(rows) == min(40, len(wrong))
@@ -165,13 +152,10 @@ def test_wrong_answers_come_surest_first(tmp_path: Path, case: Any, monkeypatch:
     assert title == f"net on data: {len(rows)} of {len(wrong)} wrong, surest first"
 
 
-def test_right_answers_are_spread_over_the_set(
-    tmp_path: Path, case: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_right_answers_are_spread_over_the_set(tmp_path: Path, case: Any) -> None:
     result, kept, images = case
-    sheet = Sheet(monkeypatch)
-    report.draw(runs.Run(tmp_path), result, kept, images)
-    pixels, true, predicted, confidence, title = sheet.shown[0]
+    sheet = report.ending(runs.Run(tmp_path), result, kept, images).sheets["right"]
+    pixels, true, predicted, confidence, title = sheet.values()
     rows = pixels[:, 0, 0, 0]
     right = np.flatnonzero(kept["labels"] == kept["top"][:, 0])
     assert len(right) > 40 == len(rows)
@@ -182,22 +166,38 @@ def test_right_answers_are_spread_over_the_set(
 
 
 @pytest.mark.parametrize("wrong", [0.0, 30.0])
-def test_a_sheet_may_be_empty_or_short(
-    wrong: float, tmp_path: Path, case: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sheet_may_be_empty_or_short(wrong: float, tmp_path: Path, case: Any) -> None:
     result, _, images = case
     logits, labels = said(wrong=wrong)
     logits[labels == 3, 3] = 100 if wrong == 0 else -100
-    scores, sheet = scored(logits, labels), Sheet(monkeypatch)
-    report.draw(runs.Run(tmp_path), result | {"test": scores.full()}, scores.kept(), images)
+    scores = scored(logits, labels)
+    last = report.ending(runs.Run(tmp_path), result | {"test": scores.full()}, scores.kept(), images)
+    last.write()
+    assert (tmp_path / "wrong.png").exists()
     right = round(scores.full()["acc"] * len(labels))
-    assert [len(args[0]) for args in sheet.shown] == [min(40, right), min(40, len(labels) - right)]
+    assert [len(sheet["images"]) for sheet in last.sheets.values()] == [
+        min(40, right),
+        min(40, len(labels) - right),
+    ]
     assert (right == len(labels)) == (wrong == 0)
 
 
 def test_without_epochs_there_are_no_curves(tmp_path: Path, case: Any) -> None:
-    report.draw(runs.Run(tmp_path), *case)
-    assert {path.name for path in tmp_path.iterdir()} == {*report.PICTURES} - {"curves.png"}
+    report.ending(runs.Run(tmp_path), *case).write()
+    assert {path.name for path in tmp_path.iterdir()} == {"result.json", *report.PICTURES} - {"curves.png"}
+
+
+def test_what_has_time_is_left_to_whoever_has_it(
+    tmp_path: Path, case: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep draws while the next job trains; result.json still comes last."""
+    monkeypatch.setattr(report, "left", [])
+    report.write(runs.Run(tmp_path), *case, now=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.txt", "predictions.npz"}
+    [last] = report.left
+    pickle.loads(pickle.dumps(last)).write()
+    assert json.loads((tmp_path / "result.json").read_text()) == case[0]
+    assert (tmp_path / "wrong.png").exists()
 
 
 @pytest.mark.parametrize("more", [(), ("dataset.overfit=true",)], ids=["limit", "overfit"])
@@ -206,7 +206,7 @@ def test_the_sheets_are_given_the_images_that_were_tested(
 ) -> None:
     """Also where a limit leaves only some of them."""
     given: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(report, "write", lambda *args: given.append(args))
+    monkeypatch.setattr(report, "write", lambda *args, **options: given.append(args))
     register_resolvers()
     words = ["model=resnet20", "model.width=2", "epochs=1", "batch_size=16", "dataset.limit=40", *more]
     config, problems = command.check([*words, "progress=none", "trainer.threads=1"])

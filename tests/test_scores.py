@@ -30,7 +30,7 @@ def guesses(count: int, classes: int, absent: int | None = None, silent: int | N
 def scored(logits: torch.Tensor, labels: torch.Tensor, batch: int = 37) -> Scores:
     scores = Scores(logits.shape[1])
     for some, their in zip(logits.split(batch), labels.split(batch), strict=True):
-        scores.update(some, their)
+        scores.update(some, their, keep=True)
     return scores
 
 
@@ -52,7 +52,9 @@ def sklearns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
         "acc": metrics.accuracy_score(y, said),
         "top5": top5,
         **dict(zip(("precision", "recall", "f1"), macro, strict=False)),
-        "classes": dict(zip(("precision", "recall", "f1"), (s.tolist() for s in single[:3]), strict=True)),
+        "classes": dict(
+            zip(("precision", "recall", "f1", "images"), (s.tolist() for s in single), strict=True)
+        ),
         "confusion": metrics.confusion_matrix(y, said, labels=list(classes)).tolist(),
     }
 
@@ -182,23 +184,30 @@ def test_as_many_guesses_are_kept_as_there_are_classes(classes: int, width: int)
 
 
 def test_only_what_is_asked_for_is_kept() -> None:
-    scores = scored(*guesses(30, 4))
-    scores.update(*guesses(7, 4), keep=True)
+    scores = scored(*guesses(7, 4))
+    scores.update(*guesses(30, 4))
     assert len(scores.kept()["labels"]) == 7
-    assert scores.full()["n"] == 37
+    assert scores.brief()["n"] == 37
 
 
 def test_always_the_same_class_is_called_out_with_its_share() -> None:
-    confusion = [[0] * 10 for _ in range(10)]
-    for row, count in zip(confusion, MNIST_TEST, strict=True):
-        row[1] = count
+    labels = np.repeat(np.arange(10), MNIST_TEST)
     names = [f"digit {k}" for k in range(10)]
-    assert one_class(confusion, names) == "predicts only class digit 1: 11.35% is chance"
+    kept = {"labels": labels, "top": np.ones((10_000, 5), int)}
+    assert one_class(kept, names) == "predicts only class digit 1: 11.35% is chance"
 
 
 def test_two_predicted_classes_are_not_called_out() -> None:
-    assert one_class([[5, 0], [4, 1]], ["a", "b"]) is None
-    assert one_class([[5, 0], [4, 0]], ["a", "b"]) == "predicts only class a: 55.56% is chance"
+    labels, said = np.array([0, 0, 1]), np.array([[0], [0], [1]])
+    assert one_class({"labels": labels, "top": said}, ["a", "b"]) is None
+
+
+def test_ten_thousand_classes_have_scores_and_no_matrix() -> None:
+    """100 million cells would take minutes and gigabytes."""
+    labels = torch.randint(10_000, (300,), generator=torch.Generator().manual_seed(0))
+    full = scored(torch.nn.functional.one_hot(labels, 10_000).float(), labels).full()
+    assert full["confusion"] is None
+    assert (full["acc"], full["f1"], sum(full["classes"]["images"])) == (1, 1, 300)
 
 
 def test_a_device_without_float64_gets_none() -> None:

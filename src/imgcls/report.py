@@ -2,24 +2,28 @@
 
 import io
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgcls import figures
-from imgcls.data.sources import Images
-from imgcls.runs import PREDICTIONS, RESULT, Run, write_text
+from imgcls import figures, manifest
+from imgcls.runs import CONFIG, METRICS, PREDICTIONS, PREVIOUS, RESULT, Run, write_text
+
+if TYPE_CHECKING:
+    from imgcls.data.sources import Images
 
 REPORT = "report.txt"
 PICTURES = ("curves.png", "confusion.png", "per_class.png", "right.png", "wrong.png")
 SHEET = 40  # images on a sheet
 
 
-def classification_report(test: Mapping[str, Any], classes: list[str]) -> str:
+def classification_report(test: Mapping[str, Any], classes: Sequence[str]) -> str:
     """The table scikit-learn's users know, from the exact counts."""
     width = max(12, *(len(name) for name in classes))
-    support = np.asarray(test["confusion"]).sum(1)
+    support = np.asarray(test["classes"]["images"])
     head = f"{'':>{width}}  precision    recall  f1-score   support\n\n"
     by_class = test["classes"]
     lines = [
@@ -38,13 +42,74 @@ def classification_report(test: Mapping[str, Any], classes: list[str]) -> str:
     return head + "\n".join([*lines, "", accuracy, *means]) + "\n"
 
 
-def write(run: Run, result: Mapping[str, Any], kept: Mapping[str, np.ndarray], images: Images) -> None:
-    """Write all files; result.json comes last, because it says that the run is finished."""
-    classes = list(result["classes"])
-    write_text(run / REPORT, classification_report(result["test"], classes))
+def write(
+    run: Run,
+    result: Mapping[str, Any],
+    kept: Mapping[str, np.ndarray],
+    images: "Images",
+    now: bool = True,
+) -> None:
+    """Write all files of a finished run; the last of them not `now` if there is a process that has time."""
+    write_text(run / REPORT, classification_report(result["test"], result["classes"]))
     write_arrays(run, kept)
-    draw(run, result, kept, images)
-    write_text(run / RESULT, json.dumps(result, indent=1))
+    last = ending(run, result, kept, images)
+    if now or left is None:
+        last.write()
+    else:
+        left.append(last)
+
+
+@dataclass
+class Ending:
+    """The last files of a run, from plain data, so that another process can write them.
+
+    Args:
+        run: the run folder.
+        result: for result.json, which comes last, because it says that the run is finished.
+        sheets: what figures.predictions wants for the images that were right and wrong.
+    """
+
+    run: Run
+    result: Mapping[str, Any]
+    sheets: Mapping[str, Mapping[str, Any]]
+
+    def write(self) -> None:
+        """Draw the pictures, and write the result."""
+        self._draw()
+        text = json.dumps(self.result, indent=1)
+        with self._recorded(text):
+            write_text(self.run / RESULT, text)
+
+    def _recorded(self, text: str) -> AbstractContextManager[None]:
+        """Note the digests of what a run has come to; a test on other data is no run."""
+        if not (self.run / CONFIG).exists():
+            return nullcontext()
+        written = [file for file in (CONFIG, METRICS, REPORT, PREDICTIONS) if (self.run / file).exists()]
+        entries = {file: [manifest.entry(self.run / file)] for file in written}
+        ended = {RESULT: [manifest.entry_of(text.encode())], PREVIOUS: []}  # there is nothing to go on with
+        return manifest.changing(self.run.path, entries | ended)
+
+    def _draw(self) -> None:
+        test, classes, title = self.result["test"], list(self.result["classes"]), self.result["title"]
+        if history := self.run.history():
+            figures.save(figures.curves(history, title), self.run / "curves.png")
+        accuracy = f"{title}: test accuracy {test['acc']:.2%}"
+        if test["confusion"]:  # very many classes have none
+            confusion = figures.confusion(np.asarray(test["confusion"]), classes, accuracy)
+            figures.save(confusion, self.run / "confusion.png")
+        scores = test["classes"]
+        bars = figures.per_class(scores["recall"], scores["precision"], scores["f1"], classes, accuracy)
+        figures.save(bars, self.run / "per_class.png")
+        for kind, sheet in self.sheets.items():
+            figures.save(figures.predictions(**sheet), self.run / f"{kind}.png")
+
+
+def ending(run: Run, result: Mapping[str, Any], kept: Mapping[str, np.ndarray], images: "Images") -> Ending:
+    """What is left to write of a run."""
+    return Ending(run, result, {kind: _sheet(kind, result, kept, images) for kind in ("right", "wrong")})
+
+
+left: list[Ending] | None = None  # for a process that has time, if there is one
 
 
 def write_arrays(run: Run, kept: Mapping[str, np.ndarray]) -> None:
@@ -54,20 +119,6 @@ def write_arrays(run: Run, kept: Mapping[str, np.ndarray]) -> None:
     part = run / (PREDICTIONS + ".part")
     part.write_bytes(buffer.getvalue())
     part.replace(run / PREDICTIONS)
-
-
-def draw(run: Run, result: Mapping[str, Any], kept: Mapping[str, np.ndarray], images: Images) -> None:
-    """All pictures of a run."""
-    test, classes, title = result["test"], list(result["classes"]), result["title"]
-    if history := run.history():
-        figures.save(figures.curves(history, title), run / "curves.png")
-    accuracy = f"{title}: test accuracy {test['acc']:.2%}"
-    figures.save(figures.confusion(np.asarray(test["confusion"]), classes, accuracy), run / "confusion.png")
-    scores = test["classes"]
-    bars = figures.per_class(scores["recall"], scores["precision"], scores["f1"], classes, accuracy)
-    figures.save(bars, run / "per_class.png")
-    for kind in ("right", "wrong"):
-        _sheet(run, kind, kept, images, classes, title)
 
 
 def shown(kind: str, kept: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int]:
@@ -86,19 +137,14 @@ def shown(kind: str, kept: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int]:
 
 
 def _sheet(
-    run: Run,
-    kind: str,
-    kept: Mapping[str, np.ndarray],
-    images: Images,
-    classes: list[str],
-    title: str,
-) -> None:
-    which, count = shown(kind, kept)
-    figure = figures.predictions(
-        images.pixels[which].numpy(),
-        [classes[k] for k in kept["labels"][which]],
-        [classes[k] for k in kept["top"][which, 0]],
-        kept["confidence"][which, 0].tolist(),
-        f"{title}: {len(which)} of {count:,} {kind}" + (", surest first" if kind == "wrong" else ""),
-    )
-    figures.save(figure, run / f"{kind}.png")
+    kind: str, result: Mapping[str, Any], kept: Mapping[str, np.ndarray], images: "Images"
+) -> dict[str, Any]:
+    (which, count), classes = shown(kind, kept), result["classes"]
+    title = f"{result['title']}: {len(which)} of {count:,} {kind}"
+    return {
+        "images": images.pixels[which].numpy(),
+        "true": [classes[k] for k in kept["labels"][which]],
+        "predicted": [classes[k] for k in kept["top"][which, 0]],
+        "confidence": kept["confidence"][which, 0].tolist(),
+        "title": title + (", surest first" if kind == "wrong" else ""),
+    }

@@ -1,47 +1,53 @@
-"""All scores of a classifier over a set of images, each image counted once, through torchmetrics."""
+"""All scores of a classifier over a set of images, each image counted once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchmetrics import MetricCollection, SumMetric
-from torchmetrics.classification import (
-    MulticlassConfusionMatrix,
-    MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-)
+from torchmetrics import SumMetric
 
 from imgcls.distributed import ranks
 
 TOP = 5
+MATRIX = 1000  # classes up to which there is a confusion matrix: 10,000 would have 100 million cells
 
 
-def _by_class(classes: int) -> MetricCollection:
-    """`average=` is always written: torchmetrics' classes and its functions disagree on the default."""
-    options: dict[str, Any] = {"num_classes": classes, "validate_args": False}
-    return MetricCollection(
-        {
-            "precision": MulticlassPrecision(average="macro", **options),
-            "recall": MulticlassRecall(average="macro", **options),
-            "f1": MulticlassF1Score(average="macro", **options),
-            "class_precision": MulticlassPrecision(average="none", **options),
-            "class_recall": MulticlassRecall(average="none", **options),
-            "class_f1": MulticlassF1Score(average="none", **options),
-            "confusion": MulticlassConfusionMatrix(**options),
-        }
-    )
+def by_class(labels: np.ndarray, said: np.ndarray, classes: int) -> dict[str, Any]:
+    """Precision, recall and F1 of each of K classes, and their means over the classes that occur.
+
+    Args:
+        labels: true classes (N,).
+        said: predicted classes (N,).
+
+    Without an image or an answer a class scores 0 (scikit-learn's `zero_division=0`); one that has neither
+    is left out of the means (as with its default `labels`). `confusion` has rows of true classes; None
+    where there are more than 1,000 classes.
+    """
+    images, answers = np.bincount(labels, minlength=classes), np.bincount(said, minlength=classes)
+    right = np.bincount(labels[labels == said], minlength=classes)
+    scores = {
+        "precision": right / np.maximum(answers, 1),
+        "recall": right / np.maximum(images, 1),
+        "f1": 2 * right / np.maximum(images + answers, 1),
+    }
+    occurs = images + answers > 0
+    cells = np.bincount(labels * classes + said, minlength=classes**2) if classes <= MATRIX else None
+    return {
+        **{key: float(values[occurs].mean()) for key, values in scores.items()},
+        "classes": {"images": images.tolist(), **{key: values.tolist() for key, values in scores.items()}},
+        "confusion": None if cells is None else cells.reshape(classes, classes).tolist(),
+    }
 
 
 class Scores(nn.Module):
-    """Counts batches of logits against labels; on several ranks torchmetrics adds up the counts."""
+    """Counts batches of logits (N, K) against labels; on several ranks torchmetrics adds up the counts."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.by_class = _by_class(classes)
+        self.classes = classes
         # In double precision, so that an accuracy is the exact quotient of two counts. Unless told not to,
         # torchmetrics leaves out a loss that is NaN, and waits for the device to look for it.
         self.sums = nn.ModuleDict(
@@ -58,8 +64,6 @@ class Scores(nn.Module):
         ordered, order = logits.sort(dim=1, descending=True, stable=True)
         top = order[:, :TOP]
         right = top == labels[:, None]
-        if len(labels):  # torchmetrics cannot count a rank that has none of a ragged last batch
-            self.by_class.update(top[:, 0], labels)
         loss = F.cross_entropy(logits, labels, reduction="sum")
         counts = {"n": len(labels), "loss": loss, "acc": right[:, 0].sum(), "top5": right.sum()}
         for name, value in counts.items():
@@ -74,14 +78,9 @@ class Scores(nn.Module):
         return {"n": int(count), **{name: total / count for name, total in totals.items()}}
 
     def full(self) -> dict[str, Any]:
-        """Every score as plain numbers and lists."""
-        values = self.by_class.compute()
-        return {
-            **self.brief(),
-            **{key: float(values[key]) for key in ("precision", "recall", "f1")},
-            "classes": {key: values[f"class_{key}"].tolist() for key in ("precision", "recall", "f1")},
-            "confusion": values["confusion"].tolist(),
-        }
+        """Every score of the kept images as plain numbers and lists."""
+        kept = self.kept()
+        return {**self.brief(), **by_class(kept["labels"], kept["top"][:, 0], self.classes)}
 
     def kept(self) -> dict[str, np.ndarray]:
         """What was said of each kept image, in order: labels (N,), top (N, 5) classes, confidence (N, 5)."""
@@ -96,7 +95,6 @@ class Scores(nn.Module):
 
     def reset(self) -> None:
         """Count from zero."""
-        self.by_class.reset()
         for metric in self.sums.values():
             metric.reset()  # type: ignore[operator]
         self._kept.clear()
@@ -115,11 +113,9 @@ def _merged(shares: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, .
     return tuple(columns)
 
 
-def one_class(confusion: list[list[int]], classes: list[str]) -> str | None:
+def one_class(kept: Mapping[str, np.ndarray], classes: Sequence[str]) -> str | None:
     """A line that calls out a network which says the same for every image, or None."""
-    predicted = np.asarray(confusion).sum(0)
-    if np.count_nonzero(predicted) != 1:
+    said = kept["top"][:, 0]
+    if len(np.unique(said)) != 1:
         return None
-    label = int(predicted.argmax())
-    share = confusion[label][label] / predicted.sum()
-    return f"predicts only class {classes[label]}: {share:.2%} is chance"
+    return f"predicts only class {classes[said[0]]}: {(kept['labels'] == said).mean():.2%} is chance"

@@ -29,11 +29,11 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ru
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
-    draw = report.draw
+    draw = report.Ending._draw
 
     def run(*overrides: str, name: str = "run", stop: int | None = None, pictures: bool = False) -> Run:
         # Drawing them takes longer than the training
-        monkeypatch.setattr(report, "draw", draw if pictures else lambda *args: None)
+        monkeypatch.setattr(report.Ending, "_draw", draw if pictures else lambda *args: None)
         config, problems = command.check([*BASE, f"output={tmp_path}", f"name={name}", *overrides])
         assert not problems, problems
         made = build.trainer

@@ -6,16 +6,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from offline import Offline, records
+from same import assert_same
 from servers import answering, dead, silent
 
 from imgcls import dashboards
+from imgcls.dashboards.board import Board
 from imgcls.dashboards.facts import public
 from imgcls.dashboards.probe import unreachable
 from imgcls.dashboards.wandb import PATIENCE, WandB
@@ -79,7 +81,7 @@ def test_offline_where_the_server_does_not_work(
 ) -> None:
     """One line says why, and names the command for later; all that is told is on the disk."""
     with place() as url:
-        logger = alone(url, f"logger.notes={KEY}x")
+        logger = alone(url)
         logger.epoch({"epoch": 1, "step": 4, "val/acc": 0.5})
         state = state_of(logger)
         assert state["why"] == said.format(url) and state["url"] is None
@@ -115,6 +117,58 @@ def test_a_network_that_dies_costs_seconds_and_loses_nothing(alone: Callable[...
         assert (row["step"], row["val/acc"]) == (4, 0.5)
         assert "http" not in dashboards.places(logger.run.path)[0].split("(offline")[0]
         rest.set()
+
+
+@contextmanager
+def lost() -> Iterator[str]:
+    """Answers once, then takes questions and hangs."""
+    rest = threading.Event()
+    with answering(200, rest) as url:
+        yield url
+        rest.set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "key", "killed"),
+    [
+        pytest.param(lambda: answering(200), "", False, id="fault-107 no key"),
+        pytest.param(dead, KEY, False, id="fault-108 no network"),
+        pytest.param(silent, KEY, False, id="fault-108 no answer"),
+        pytest.param(lost, KEY, False, id="fault-110 network lost"),
+        pytest.param(dead, KEY, True, id="fault-110 its process killed"),
+    ],
+)
+def test_a_training_waits_for_nobody_and_ends_with_the_same_bits(
+    place: Any, key: str, killed: bool, trained: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No word to the logger takes a second, but for the last, which waits for PATIENCE."""
+    waited: dict[str, float] = {}
+    tell = Board._tell
+
+    def timed(board: Board, what: str, *facts: Any) -> None:
+        loggers = [*board.loggers.values()]
+        began = time.monotonic()
+        tell(board, what, *facts)
+        waited[what] = max(waited.get(what, 0), time.monotonic() - began)
+        if killed and what == "start":
+            for logger in loggers:
+                assert isinstance(logger, WandB) and logger.process
+                logger.process.kill()
+                logger.process.wait()
+
+    alone = trained(name="alone")
+    monkeypatch.setattr(Board, "_tell", timed)
+    with place() as url:
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        if key:
+            monkeypatch.setenv("WANDB_API_KEY", key)
+        run = trained("logger=wandb", name="told")
+    assert run.result is not None and alone.result is not None
+    assert run.result["test"] == alone.result["test"]
+    assert_same(alone / "last.ckpt", run / "last.ckpt")
+    assert waited.pop("close", 0) < PATIENCE + 1
+    assert max(waited.values()) < 1
 
 
 @pytest.mark.parametrize("place", [dead, silent])

@@ -141,6 +141,8 @@ def _entry(folder: Path) -> Entry | str:
         return "unfinished"
     if not isinstance(result, dict) or any(key not in result for key in NEEDED):
         return "not of imgcls"
+    if run.diverged:
+        return "diverged"
     return Entry(run, config, result)
 
 

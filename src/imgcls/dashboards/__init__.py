@@ -37,6 +37,13 @@ def chosen(config: Mapping[str, Any], run: Run) -> list[Board]:
     return [Board(loggers, options["every"])] if loggers else []
 
 
+def there(trainer: Trainer) -> bool:
+    """Whether a trainer has loggers that show more than numbers."""
+    from imgcls.dashboards.board import Board
+
+    return any(isinstance(callback, Board) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+
+
 def finish(trainer: Trainer, result: Mapping[str, Any], kept: Mapping[str, Any], images: Images) -> None:
     """Tell the loggers of a trainer how it ended, once all files of the run are written."""
     from imgcls.dashboards.board import Board

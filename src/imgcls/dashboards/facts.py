@@ -14,8 +14,13 @@ LONG = 128  # characters that W&B takes for a group's name
 
 def public(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration without texts that are secret by their key, or by an environment variable."""
-    secrets = [text for name, text in os.environ.items() if SECRET.search(name) and len(text) >= 8]
-    return {key: _public(key, value, secrets) for key, value in config.items()}
+    hidden = [*secrets().values()]
+    return {key: _public(key, value, hidden) for key, value in config.items()}
+
+
+def secrets() -> dict[str, str]:
+    """The environment variables that are secret by their names."""
+    return {name: text for name, text in os.environ.items() if SECRET.search(name) and len(text) >= 8}
 
 
 def _public(key: str, value: Any, secrets: list[str]) -> Any:

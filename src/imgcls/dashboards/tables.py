@@ -24,7 +24,7 @@ def show(run: Any, room: Path, job: dict[str, Any]) -> None:
     pictures = {path.stem: wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
     run.log(
         {
-            "test/confusion": _confusion(np.asarray(test["confusion"]), classes),
+            **_confusion(np.asarray(test["confusion"] or []), classes),
             "test/classes": _classes(test, classes),
             "test/samples": _samples(room / "samples.npz", classes),
             **{f"pictures/{name}": picture for name, picture in pictures.items()},
@@ -36,24 +36,27 @@ def show(run: Any, room: Path, job: dict[str, Any]) -> None:
         run.log_artifact(weights)
 
 
-def _confusion(matrix: np.ndarray, classes: list[str]) -> Any:
-    """W&B's own chart, from the counts; of very many classes only the cells that are not empty."""
+def _confusion(matrix: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    """W&B's own chart, from the counts; of many classes only the cells that are not empty."""
+    if not matrix.size:
+        return {}
     cells = [
         [classes[true], classes[said], int(count)]
         for (true, said), count in np.ndenumerate(matrix)
         if count or matrix.size <= MOST_CELLS
     ]
     columns: list[str | int] = ["Actual", "Predicted", "nPredictions"]
-    return wandb.plot_table(
+    chart = wandb.plot_table(
         "wandb/confusion_matrix/v1",
         wandb.Table(columns=columns, data=cells),
         {str(name): str(name) for name in columns},
         {"title": "Test set"},
     )
+    return {"test/confusion": chart}
 
 
 def _classes(test: dict[str, Any], classes: list[str]) -> wandb.Table:
-    scores, images = test["classes"], np.asarray(test["confusion"]).sum(1).tolist()
+    scores, images = test["classes"], test["classes"]["images"]
     names = ("precision", "recall", "f1")
     rows = [[name, images[k], *(scores[score][k] for score in names)] for k, name in enumerate(classes)]
     return wandb.Table(columns=["class", "images", *names], data=rows)
