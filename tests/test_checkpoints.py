@@ -56,13 +56,13 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
 
 
 def test_files_and_folder_are_flushed_before_the_name_is_used(tmp_path: Path, monkeypatch: Any) -> None:
-    """The order in which power could fail: data, then name, then folder."""
+    """The order in which power could fail: data and digest, then the names, then the old digest goes."""
     calls: list[str] = []
     sync, rename = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), sync(fd)))
     monkeypatch.setattr(Path, "replace", lambda self, to: (calls.append("rename"), rename(self, to))[1])
     checkpoints.AtomicIO().save_checkpoint({"imgcls": {}}, tmp_path / "last.ckpt")
-    assert calls == ["fsync", "rename", "fsync"]
+    assert calls == ["fsync", "fsync", "rename", "rename", "fsync", "rename"]
     assert checkpoints.load(tmp_path / "last.ckpt") == {"imgcls": {}}
 
 

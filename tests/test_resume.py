@@ -14,7 +14,7 @@ from stopping import StopAt
 
 from imgcls import build, runs
 from imgcls.__main__ import register_resolvers
-from imgcls.checkpoints import Stopped
+from imgcls.checkpoints import Stopped, newest
 from imgcls.cli import command
 from imgcls.tasks import train
 
@@ -55,9 +55,8 @@ def fit(config: dict[str, Any], folder: Path, stop: int | None = None) -> bool:
         trainer = build.trainer(config, run)
         if stop is not None:
             trainer.callbacks.insert(0, StopAt(stop))
-        last = run / "last.ckpt"
         trainer.fit(
-            build.classifier(config, images), datamodule=images, ckpt_path=last if last.exists() else None
+            build.classifier(config, images), datamodule=images, ckpt_path=newest(run), weights_only=True
         )
         return True
     except Stopped:
@@ -76,6 +75,9 @@ OPTIONS = {
     ),
     "cosine, mixup, adamw": ("schedule=cosine", "augmentation.mixup=0.4", "optimizer=adamw"),
     "ema": ("ema=0.9",),
+    "muon, a part that ends early": ("optimizer=muon", "freeze_after=layer1=1"),
+    "lookahead, whitened": ("lookahead=0.9", "init=whitened", "optimizer.bias_lr=8"),
+    "alternating flips, half a network": ("augmentation.hflip=alternating", "freeze_after=layer2=2"),
     "accumulate, clip": ("accumulate=2", "clip=0.5"),
     "two workers": ("dataset.resident=false", "dataset.num_workers=2"),
 }
@@ -120,6 +122,27 @@ def test_a_moved_run_continues(tmp_path: Path) -> None:
     (tmp_path / "here").rename(tmp_path / "there")
     assert fit(config, tmp_path / "there")
     assert_same(tmp_path / "whole" / "last.ckpt", tmp_path / "there" / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("options", "file", "other"),
+    [((), "last.ckpt", "best.ckpt"), (("dataset.val_fraction=0",), "last.ckpt", "previous.ckpt")],
+    ids=["best", "previous"],
+)
+def test_a_damaged_checkpoint_costs_time_and_no_bit(
+    options: tuple[str, ...], file: str, other: str, tmp_path: Path
+) -> None:
+    """Whole, and cut inside the last epoch, damaged, and continued from the one before."""
+    config = config_of(tmp_path, *options)
+    assert fit(config, tmp_path / "whole")
+    cut = tmp_path / "cut"
+    assert not fit(config, cut, stop=9)
+    (cut / file).write_bytes((cut / file).read_bytes()[:-1])
+    assert newest(runs.Run(cut)) == cut / other
+    assert fit(config, cut)
+    assert_same(tmp_path / "whole" / file, cut / file)
+    assert_same(tmp_path / "whole" / other, cut / other)
+    assert [row["epoch"] for row in runs.Run(cut).history()] == [1, 2, 3]
 
 
 def test_early_stopping_survives_an_interruption(tmp_path: Path) -> None:

@@ -132,6 +132,19 @@ def test_another_process_is_refused(run: Run) -> None:
     Run(run.path).claim(CONFIG)
 
 
+def test_what_a_killed_process_was_writing_is_swept(run: Run) -> None:
+    """At the next start; nobody's other files, and not while somebody works there."""
+    left = ["last.ckpt.part", "manifest.json.part", "result.json.part", ".probe-123"]
+    for file in [*left, "notes.partial", "party"]:
+        (run / file).touch()
+    run.claim(CONFIG)
+    assert files(run.path) == EVERYTHING | {"notes.partial", "party"}
+    (run / "last.ckpt.part").touch()
+    with pytest.raises(ResourceError, match="in use"):
+        Run(run.path).claim(CONFIG)
+    assert (run / "last.ckpt.part").exists()
+
+
 def test_release_without_a_claim(run: Run) -> None:
     run.release()
 

@@ -59,6 +59,7 @@ def test_the_folder_explains_itself(trained: runs.Run) -> None:
             "result.json",
             "report.txt",
             "predictions.npz",
+            "manifest.json",
         ),
         *("curves.png", "confusion.png", "per_class.png", "right.png", "wrong.png"),
     }

@@ -13,20 +13,34 @@ from imgcls.errors import CheckpointError, ResourceError
 from imgcls.naming import home, numbers
 
 CONFIG, RESULT, METRICS, LAST, BEST = "config.yaml", "result.json", "metrics.csv", "last.ckpt", "best.ckpt"
-PREDICTIONS = "predictions.npz"
+PREDICTIONS, MANIFEST = "predictions.npz", "manifest.json"
+PREVIOUS = "previous.ckpt"  # the last but one, where there is no best
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or none: a reader never meets half of it, whatever happens on the way."""
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write a whole file or none: a reader never meets half of it, whatever happens on the way.
+
+    What is not `durable` may be lost when the power fails, and need not wait for the disk.
+    """
     part = path.with_name(path.name + ".part")
     try:
         with part.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk, too."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> str:
@@ -111,6 +125,16 @@ class Run:
         except (OSError, json.JSONDecodeError):
             return None  # not finished: it is written last, and whole
 
+    @property
+    def diverged(self) -> str:
+        """How a finished run diverged (on_divergence=record); empty if it did not."""
+        return str((self.result or {}).get("diverged", {}).get("why", ""))
+
+    @property
+    def completed(self) -> dict[str, Any] | None:
+        """The scores of a run that came to its end, or None: one that diverged did not."""
+        return None if self.diverged else self.result
+
     def claim(self, config: Mapping[str, Any]) -> None:
         """Make the folder this run's own: one process at a time, one configuration for ever.
 
@@ -121,6 +145,7 @@ class Run:
         writable(self.path)
         self._hold()
         try:
+            self._sweep()
             if (self / CONFIG).exists():
                 self._take_over(config)
             if not (self / CONFIG).exists():
@@ -150,6 +175,11 @@ class Run:
             ) from error
         self._lock = lock
 
+    def _sweep(self) -> None:
+        """Remove what a killed process was writing: under the lock, nobody is."""
+        for left in [*self.path.glob("*.part"), *self.path.glob(".probe-*")]:
+            left.unlink(missing_ok=True)
+
     def _take_over(self, config: Mapping[str, Any]) -> None:
         """What to do about the run that is there: put it aside, begin again, or go on with it."""
         if config.get("restart"):
@@ -157,7 +187,7 @@ class Run:
             return
         self._same(config)
         if config.get("debug"):  # a rehearsal leaves nothing to continue
-            for file in (CONFIG, RESULT, METRICS, LAST, BEST):
+            for file in (CONFIG, RESULT, METRICS, LAST, BEST, PREVIOUS, MANIFEST):
                 (self / file).unlink(missing_ok=True)
 
     def _same(self, config: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from imgcls import naming, papers
 from imgcls.cli import command
 from imgcls.errors import ConfigError
 from imgcls.reproduce import rows
-from imgcls.sweeps.job import Job
+from imgcls.reproduce.scores import scores
 
 Entries = Callable[..., list[rows.Entry]]
 
@@ -98,30 +98,25 @@ def test_the_other_rows_are_there_to_be_shown(composer: Any) -> None:
     }
 
 
-def diverge(job: Job) -> None:
-    job.run.path.mkdir(parents=True)
-    job.end(5, "the loss is not finite in epoch 1, at step 3.")
-    rows.note_divergence([job])
-
-
-def test_divergence_is_kept_and_not_tried_again(entries: Entries) -> None:
+def test_divergence_is_kept_and_not_tried_again(entries: Entries, finish: Any) -> None:
+    """It is a result of the run, but none of the row: no scores."""
     (entry,) = entries("ma.table1.01")
-    assert rows.missing(entry.jobs[0])
-    diverge(entry.jobs[0])
+    assert entry.jobs[0].config["on_divergence"] == "record"
+    assert not entry.jobs[0].done_before
+    finish(entry.jobs[0], diverged={"epoch": 1, "step": 3, "lr": 0.1, "why": "the loss is not finite."})
     (again,) = entries("ma.table1.01")
-    assert again.state == "diverged"
-    assert again.reason == "the loss is not finite in epoch 1, at step 3."
-    assert not rows.missing(again.jobs[0])
+    assert (again.state, again.reason, again.results) == ("diverged", "the loss is not finite.", [])
+    assert again.jobs[0].done_before
+    assert {score.ours for score in scores(again)} == {None}
     (anew,) = entries("ma.table1.01", "restart=true")
-    assert rows.missing(anew.jobs[0])
+    assert not anew.jobs[0].done_before
 
 
 def test_other_failures_are_tried_again(entries: Entries) -> None:
     (entry,) = entries("ma.table1.01")
     entry.jobs[0].end(4, "out of memory.")
-    rows.note_divergence(entry.jobs)
     assert (entry.state, entry.reason) == ("failed", "out of memory.")
-    assert rows.missing(entry.jobs[0])
+    assert not entry.jobs[0].done_before
 
 
 def test_a_row_is_as_far_as_its_seeds(entries: Entries, finish: Any) -> None:

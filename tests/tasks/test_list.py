@@ -123,8 +123,8 @@ def test_groups_and_options(rows: Rows) -> None:
     assert groups["init"] == {
         "group": "init",
         "usual": "default",
-        "choices": "3",
-        "names": "default he xavier",
+        "choices": "4",
+        "names": "default he whitened xavier",
     }
     options = {row["choose"] for row in rows("what=options")}
     assert options == {

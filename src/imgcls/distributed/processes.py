@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
+from imgcls import stops
 from imgcls.distributed.launch import ERROR, JOB, ROOM
 from imgcls.errors import ImgclsError, ResourceError
 
 GRACE = 5.0  # seconds in which the others end by themselves once a rank has failed
-STOPS = (signal.SIGINT, signal.SIGTERM)
 Process = subprocess.Popen[bytes]
 
 
@@ -67,12 +67,11 @@ def _passing_on(processes: list[Process]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, pass_on) for number in STOPS}
+    before = stops.listen(pass_on)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        stops.restore(before)
 
 
 def _wait(processes: list[Process]) -> None:
@@ -92,10 +91,10 @@ def _judge(codes: list[int], left: list[int], room: Path) -> None:
     reports.sort(key=lambda report: (report["lost"], report["time"]))
     if reports and not reports[0]["lost"]:
         raise _error(reports[0])
-    if stops := [number for code in codes for number in STOPS if code in (-number, 128 + number)]:
-        if -stops[0] in codes:  # before it could listen
+    if heard := [number for code in codes for number in stops.STOPS if code in (-number, 128 + number)]:
+        if -heard[0] in codes:  # before it could listen
             print("imgcls: stopped. The same command goes on.", file=sys.stderr)
-        raise SystemExit(128 + stops[0])
+        raise SystemExit(128 + heard[0])
     ended = {number: code for number, code in enumerate(codes) if code and number not in left}
     for number, code in ended.items():
         if code < 0:

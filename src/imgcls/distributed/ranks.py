@@ -16,6 +16,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from imgcls.distributed.launch import ROOM, Job, rank
+from imgcls.errors import ConfigError
 
 PATIENCE = timedelta(minutes=10)  # of torchrun's processes, until rank 0 has read its command line
 
@@ -110,6 +111,18 @@ def collected(value: Any) -> list[Any]:
     found: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(found, value)
     return found
+
+
+def agree(facts: Mapping[str, str]) -> None:
+    """Raise ConfigError if a rank has other facts than rank 0: two halves of one run must not differ."""
+    first, *others = collected(dict(facts))
+    for number, other in enumerate(others, 1):
+        for name, value in first.items():
+            if other[name] != value:
+                raise ConfigError(
+                    f"rank {number} has other {name} ({other[name]}) than rank 0 ({value}). "
+                    "Give all nodes the same files and packages."
+                )
 
 
 def shard(network: nn.Module, mesh: Any) -> None:

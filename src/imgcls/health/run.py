@@ -1,6 +1,7 @@
 """The run that was asked for: its data, and what it takes in memory and on disk."""
 
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,16 +12,18 @@ import torch
 from torch import nn
 
 from imgcls import build
+from imgcls.classifier import Classifier
 from imgcls.data import fetch, photos, sources
 from imgcls.data.facts import FACTS
 from imgcls.data.origins import ORIGINS
 from imgcls.data.origins import size as in_words
-from imgcls.errors import ImgclsError
+from imgcls.errors import ImgclsError, ResourceError
 from imgcls.health import BAD, OK, WARN, Finding, machine
 from imgcls.models import zoo
 from imgcls.models.adapt import REFUSALS
 
-COPIES = 3  # last.ckpt, best.ckpt, and the one that is being written
+COPIES = 3  # last.ckpt, best.ckpt (or previous.ckpt), and the one that is being written
+GENEROUS = 8  # numbers in a checkpoint for each weight: no optimizer here keeps as many
 FULL = 0.8  # of the free memory; more is close
 
 
@@ -89,11 +92,9 @@ def _published(name: str, title: str, files: fetch.Published, root: Path, downlo
 def estimate(config: Mapping[str, Any]) -> Needs:
     """What the run takes, from the network's shapes alone; in 32 bits, so that mixed precision takes less."""
     classes, channels, side, images = _domain(config["dataset"])
-    scaling, model = config["scaling"], dict(config["model"])
-    if "pretrained" in model:
-        model["pretrained"] = False  # the shapes are the same
+    scaling = config["scaling"]
     seen = scaling["size"] or side * scaling["factor"]
-    network = zoo.meta(partial(build.call, model), classes, channels, seen)
+    network = shapes(config["model"], classes, channels, seen)
     weights = sum(p.numel() for p in network.parameters())
     states = optimizer_states(network, config)
     averaged = weights if config["ema"] else 0
@@ -104,6 +105,37 @@ def estimate(config: Mapping[str, Any]) -> Needs:
         images=images if config["dataset"]["resident"] is not False else 0,
         training=4 * (2 * weights + states + averaged) + part * saved(network, channels, seen),
     )
+
+
+def shapes(model: Mapping[str, Any], classes: int, channels: int, size: int) -> nn.Module:
+    """The network without memory for its weights."""
+    untrained = {"pretrained": False} if "pretrained" in model else {}  # the shapes are the same
+    return zoo.meta(partial(build.call, {**model, **untrained}), classes, channels, size)
+
+
+def require_room(config: Mapping[str, Any], classifier: Classifier, folder: Path) -> None:
+    """Refuse to train where the disk has no room for the checkpoints, beside those that are there.
+
+    Raises:
+        ResourceError: with what there is and what is needed.
+    """
+    domain, weights = classifier.domain, sum(p.numel() for p in classifier.network.parameters())
+    free = shutil.disk_usage(folder).free
+    if free > COPIES * 4 * weights * GENEROUS:  # the exact sum takes 50 ms
+        return
+    try:
+        network = shapes(config["model"], len(domain.classes), domain.channels, domain.size)
+        states = optimizer_states(network, config)
+    except REFUSALS:  # some networks of libraries take no steps without numbers
+        return
+    one = 4 * (weights * (2 if config["ema"] else 1) + states)
+    there = sum(path.stat().st_size for path in folder.glob("*.ckpt"))
+    needed = min(COPIES, 1 + config["epochs"]) * one - there
+    if needed > free:
+        raise ResourceError(
+            f"{folder}: {machine.size(free)} free, the run's checkpoints take {machine.size(needed)} more "
+            f"({machine.size(one)} each). Free space, or choose output=FOLDER."
+        )
 
 
 def _domain(options: Mapping[str, Any]) -> tuple[int, int, int, int]:

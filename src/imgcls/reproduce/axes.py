@@ -10,7 +10,6 @@ from imgcls.cli.command import examined
 from imgcls.cli.conflicts import conflicts
 from imgcls.cli.kinds import spelt
 from imgcls.errors import ConfigError
-from imgcls.reproduce import rows
 from imgcls.reproduce.composer import Composer
 from imgcls.reproduce.words import axes as typed_axes
 from imgcls.reproduce.words import changes, key
@@ -41,7 +40,7 @@ class Axis:
 
 def scored(job: Job) -> tuple[str, float | None]:
     """What is chosen by, and how much of it a job has; where something is held out, of the kept weights."""
-    result, history = job.run.result, job.run.history()
+    result, history = job.run.completed, job.run.history()
     if not job.config["dataset"]["val_fraction"]:
         return TEST, result["test"]["acc"] if result else None
     if not result:
@@ -114,5 +113,5 @@ def walk(
 
 
 def waiting(axis: Axis) -> list[Job]:
-    """Its jobs, without those of another axis and those that have diverged before."""
-    return [job for job in axis.jobs if job.state == "waiting" and (job.done_before or rows.missing(job))]
+    """Its jobs, without those of another axis."""
+    return [job for job in axis.jobs if job.state == "waiting"]

@@ -80,7 +80,8 @@ class Composer:
             ConfigError: its settings cannot run.
         """
         words = self.words(words)
-        composed = self.conf.compose([*words, "hydra.mode=MULTIRUN"])
+        # That a run diverges is an outcome: another try would only repeat it
+        composed = self.conf.compose(["on_divergence=record", *words, "hydra.mode=MULTIRUN"])
         values = self._limit(plain(composed))
         wanted = [[("seed", n)] for n in range(seeds)] if seeds > 1 else [[]]
         return [self._job(label, words, composed, [*values, *seed]) for seed in wanted]

@@ -26,7 +26,7 @@ def _lines(axis: Axis) -> list[list[str]]:
 
 
 def _line(axis: Axis, place: int, job: Job) -> list[str]:
-    result, (kind, score) = job.run.result, scored(job)
+    result, (kind, score) = job.run.completed, scored(job)
     held = f"{score:.2%}" if kind == VALIDATION and score is not None else "-"
     tested = [f"{result['test']['acc']:.2%}", f"{result['seconds']:.1f}"] if result else ["-", "-"]
     best = "best" if place == axis.best else "-"

@@ -15,7 +15,7 @@ from typing import Any
 from imgcls import naming
 from imgcls.data.facts import FACTS
 from imgcls.errors import ConfigError
-from imgcls.reproduce.rows import Entry, missing, to_run
+from imgcls.reproduce.rows import Entry, to_run
 from imgcls.runs import write_text
 from imgcls.sweeps.job import Job
 from imgcls.sweeps.pool import SPAWN
@@ -133,7 +133,7 @@ def fitting(entries: Sequence[Entry], speeds: Speeds, budget: float) -> Iterator
     """Those that fit into so many seconds: one of each table before the second of any, the soonest first."""
     taken: set[int] = set()
     for entry in in_turn(entries, speeds):
-        new = [job for job in entry.jobs if missing(job) and id(job) not in taken]
+        new = [job for job in entry.jobs if not job.done_before and id(job) not in taken]
         cost = sum(seconds(job, speeds.of(job)) for job in new)
         if cost <= budget:
             budget -= cost
@@ -145,7 +145,7 @@ def in_turn(entries: Sequence[Entry], speeds: Speeds) -> list[Entry]:
     """The rows that tell most first: a row of every table, then another of each."""
 
     def cost(entry: Entry) -> float:
-        return sum(seconds(job, speeds.of(job)) for job in entry.jobs if missing(job))
+        return sum(seconds(job, speeds.of(job)) for job in entry.jobs if not job.done_before)
 
     tables: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=cost):
@@ -157,10 +157,10 @@ def lines(entries: Sequence[Entry], speeds: Speeds) -> Iterator[list[str]]:
     """row, state, epochs left, s/epoch, hours, memory, disk, what it is; what is shared counts once."""
     counted: set[int] = set()
     for entry in entries:
-        jobs = [job for job in entry.jobs if missing(job) and id(job) not in counted]
+        jobs = [job for job in entry.jobs if not job.done_before and id(job) not in counted]
         counted |= {id(job) for job in jobs}
         if not jobs:
-            state = entry.state if not any(map(missing, entry.jobs)) else "as above"
+            state = entry.state if all(job.done_before for job in entry.jobs) else "as above"
             yield [entry.row.id, state, "", "", "", "", "", entry.row.title]
             continue
         speed = speeds.of(jobs[0])
@@ -178,7 +178,7 @@ def lines(entries: Sequence[Entry], speeds: Speeds) -> Iterator[list[str]]:
 
 def total(entries: Sequence[Entry], speeds: Speeds, output: Path) -> str:
     """The sum, in one line."""
-    left = [job for job in to_run(entries) if missing(job)]
+    left = [job for job in to_run(entries) if not job.done_before]
     spent = [seconds(job, speed) for job in left if (speed := speeds.of(job))]
     size = sum(disk(job, speeds.of(job)) for job in left)
     there = next(path for path in (output, *output.absolute().parents) if path.exists())

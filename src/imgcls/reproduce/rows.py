@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgcls import papers
-from imgcls.errors import ConfigError, DivergedError
+from imgcls.errors import ConfigError
 from imgcls.papers import Paper, Row
 from imgcls.reproduce.composer import Composer
-from imgcls.runs import write_text
 from imgcls.sweeps.job import Job
-
-DIVERGED = "diverged.txt"  # in a run's folder: it was tried, and how it ended
 
 
 @dataclass
@@ -31,8 +28,8 @@ class Entry:
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        """Of the jobs that have finished."""
-        return [result for job in self.jobs if (result := job.run.result)]
+        """Of the jobs that have finished, without those that diverged."""
+        return [result for job in self.jobs if (result := job.run.completed)]
 
     @property
     def state(self) -> str:
@@ -45,29 +42,14 @@ class Entry:
     @property
     def reason(self) -> str:
         """Why it has failed or diverged."""
-        return next((why for job in self.jobs if (why := job.reason or diverged(job))), "")
+        return next((why for job in self.jobs if (why := job.run.diverged or job.reason)), "")
 
 
 def state(job: Job) -> str:
     """As the job's own, but of the run: finished or diverged whenever that was."""
-    if job.run.result:
+    if job.run.completed:
         return "finished"
-    return "diverged" if diverged(job) else job.state
-
-
-def diverged(job: Job) -> str:
-    """How the run diverged, now or before; empty if it did not."""
-    try:
-        return (job.run / DIVERGED).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-
-
-def note_divergence(jobs: Iterable[Job]) -> None:
-    """Keep that a run diverged: a result of its own, which another try would only repeat."""
-    for job in jobs:
-        if job.state == "failed" and job.code == DivergedError.exit_code:
-            write_text(job.run / DIVERGED, job.reason + "\n")
+    return "diverged" if job.run.diverged else job.state
 
 
 def entries(composer: Composer, chosen: Sequence[Row], seeds: int) -> list[Entry]:
@@ -94,8 +76,3 @@ def _entry(composer: Composer, row: Row, seeds: int, chosen: bool) -> Entry:
 def to_run(entries: Iterable[Entry]) -> list[Job]:
     """The jobs of some rows, each once."""
     return list({id(job): job for entry in entries for job in entry.jobs}.values())
-
-
-def missing(job: Job) -> bool:
-    """Whether there is something left to train."""
-    return not job.done_before and (job.config["restart"] or not diverged(job))

@@ -71,8 +71,8 @@ def scores(entry: Entry, judge: bool = True) -> list[Score]:
 
 
 def measured(job: Job, metric: str, epoch: str = "last") -> float | None:
-    """A figure of a finished run; the training accuracy is of its best or of its last epoch."""
-    result = job.run.result
+    """A figure of a completed run; the training accuracy is of its best or of its last epoch."""
+    result = job.run.completed
     if not result:
         return None
     test = result["test"]

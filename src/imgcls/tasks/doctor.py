@@ -1,7 +1,7 @@
 """Look over the software, the machine and what a run would need; says what to mend, and changes nothing."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from imgcls import table
@@ -11,7 +11,7 @@ from imgcls.health import BAD, OK, WARN, Finding, software
 STYLES = {OK: "green", WARN: "bold yellow", BAD: "bold red"}
 
 
-def main(config: Mapping[str, Any], config_dir: str | None = None) -> None:
+def main(config: Mapping[str, Any], config_dir: str | None = None, typed: Sequence[str] = ()) -> None:
     """Print the findings; exits with ResourceError's code if one is bad.
 
     Without a dataset in the configuration, because Hydra could not compose one, only software is looked at.

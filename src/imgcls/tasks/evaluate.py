@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imgcls import summary
+from imgcls import manifest, summary
 from imgcls.errors import ConfigError
 from imgcls.runs import BEST, LAST, Run, writable
+from imgcls.trust import refuse_code
 
 # What may be said beside `run=`: everything else about the network is the run's own.
 OWN = (
@@ -22,6 +23,9 @@ OWN = (
     "progress",
     "debug",
     "select",
+    "tta",
+    "trust",
+    "score",
     "hydra",
 )
 FILES = [
@@ -51,8 +55,12 @@ def settings_of(run: Run, config: Mapping[str, Any], typed: Sequence[str]) -> di
 
     Raises:
         ConfigError: something was typed that the run has settled already.
+        CheckpointError: the run asks for code of others.
     """
-    saved = {**config, **run.config}  # what has become a setting since the run: today's default
+    own = run.config
+    if not config["trust"]:
+        refuse_code(run.path, own)
+    saved = {**config, **own}  # what has become a setting since the run: today's default
     for key in typed:
         if key.split(".")[0].split("/")[0] not in OWN:
             old, new = _at(saved, key), _at(config, key)
@@ -65,7 +73,7 @@ def settings_of(run: Run, config: Mapping[str, Any], typed: Sequence[str]) -> di
     saved["trainer"] = {**config["trainer"], **saved["trainer"], "devices": 1, "num_nodes": 1}
     for key in (k for k in typed if k.startswith("dataset.")):
         saved["dataset"][key.split(".", 1)[1]] = _at(config, key)
-    for key in ("batch_size", "select", "progress"):
+    for key in ("batch_size", "select", "tta", "progress"):
         if key in typed or key == "progress":
             saved[key] = config[key]
     return saved
@@ -79,38 +87,59 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
 
 
 def weights_of(run: Run, select: str) -> Path:
-    """The checkpoint to use: the best if there is one and it is wanted."""
+    """The checkpoint to use: the best if there is one, or was, and it is wanted."""
     best = run / BEST
-    return best if select == "best" and best.exists() else run / LAST
+    there = best.exists() or BEST in manifest.known(run.path)
+    return best if select == "best" and there else run / LAST
 
 
 def evaluate(
     run: Run, config: dict[str, Any], room: Run, other: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Score a run's weights on a test set; writes scores and pictures into `room`."""
-    from imgcls import build, checkpoints, record, report
-    from imgcls.scores import one_class
+    from imgcls import report
 
     writable(room.path)
+    result, kept, images = tested(run, config, other)
+    report.write(room, result, kept, images.tested)
+    return result
+
+
+def tested(
+    run: Run, config: dict[str, Any], other: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], Any, Any]:
+    """(result, what was said of each image, images) of a run's weights on a test set; writes nothing."""
+    from imgcls import build, checkpoints, record
+    from imgcls.scores import one_class
+
     checkpoint = checkpoints.load(weights_of(run, config["select"]))
     classifier = build.restored(config, checkpoint)
     images = build.data(config, other or config["dataset"])
     fits(classifier.domain, images)
     trainer = build.trainer(config)
     trainer.test(classifier, datamodule=images, verbose=False)
-    test, classes = classifier.scores.full(), list(images.classes)
+    test, kept, classes = classifier.scores.full(), classifier.scores.kept(), list(images.classes)
     result = {
         "title": f"{config['model']['name']} of {run.path.name} on {images.source.title}",
         "of": str(run.path),
         "weights": weights_of(run, config["select"]).stem,
+        "tta": config["tta"],
         "test": test,
         "classes": classes,
         "data": {"digest": images.source.digest, "test": len(images.test_rows)},
-        "warnings": [w for w in [one_class(test["confusion"], classes)] if w],
+        "warnings": [w for w in [one_class(kept, classes), renamed(classifier.domain, images)] if w],
         "finished": record.now(),
     }
-    report.write(room, result, classifier.scores.kept(), images.tested)
-    return result
+    return result, kept, images
+
+
+def renamed(domain: Any, images: Any) -> str | None:
+    """What to say where classes are compared by their places, because they are called otherwise."""
+    pairs = [pair for pair in zip(images.classes, domain.classes, strict=True) if len({*pair}) > 1]
+    if not pairs:
+        return None
+    theirs, ours = pairs[0]
+    return f"{len(pairs)} classes are called otherwise than the run's: {theirs} is scored as {ours}"
 
 
 def fits(domain: Any, images: Any) -> None:
@@ -122,9 +151,10 @@ def fits(domain: Any, images: Any) -> None:
             f"{title} has {len(images.classes)} classes, the run knows {len(domain.classes)}. "
             "Evaluate on a dataset with the same classes."
         )
-    if set(images.classes) == set(domain.classes) and list(images.classes) != list(domain.classes):
+    ours, theirs = list(domain.classes), list(images.classes)
+    if moved := [name for name in theirs if name in ours and ours.index(name) != theirs.index(name)]:
         raise ConfigError(
-            f"{title} has the run's classes in another order: its labels mean something else. "
+            f"{title} has the run's classes in another order ({moved[0]}): its labels mean something else. "
             "Name its class folders as the run's."
         )
     if channels != domain.image_channels:

@@ -1,7 +1,7 @@
 """What there is: networks, datasets, runs, groups and options. Reads, prints, and leaves nothing behind."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ UNKNOWN = "-"
 SMALL, LARGE = (10, 32), (1000, 224)  # classes and pixels of CIFAR-10 and of ImageNet
 
 
-def main(config: Mapping[str, Any], config_dir: str | None = None) -> None:
+def main(config: Mapping[str, Any], config_dir: str | None = None, typed: Sequence[str] = ()) -> None:
     """Print what is asked for; ConfigError, with the nearest names, if the filter leaves nothing."""
     what, pattern = LISTS[config["what"]], config["filter"]
     names: list[str] = []
@@ -156,8 +156,8 @@ def _run(run: Run) -> list[str]:
     changed = datetime.datetime.fromtimestamp((run / CONFIG).stat().st_mtime).isoformat(timespec="minutes")
     return [
         run.path.name,
-        "finished" if result else "unfinished",
-        f"{result['test']['acc']:.4f}" if result else UNKNOWN,
+        "diverged" if run.diverged else "finished" if result else "unfinished",
+        f"{result['test']['acc']:.4f}" if result and not run.diverged else UNKNOWN,
         f"{len(history)}/{settings['epochs']}",
         (result["finished"] if result else changed)[:16].replace("T", " "),
         str(settings["dataset"]["name"]),

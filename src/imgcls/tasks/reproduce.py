@@ -68,14 +68,17 @@ def _chosen(settings: dict[str, Any]) -> list[Row]:
     name = None if settings["paper"] in (None, "all") else settings["paper"]
     if name:
         papers.paper(name)
-    found = [row for pattern in (settings["rows"] or "all").split(",") for row in papers.rows(pattern, name)]
+    asked = settings["rows"] or "all"
+    if asked[0] + asked[-1] == "[]":  # a list, as Hydra spells it; else brackets are of a pattern
+        asked = asked[1:-1]
+    found = [row for pattern in asked.split(",") for row in papers.rows(pattern.strip(), name)]
     return list({row.id: row for row in found}.values())
 
 
 def _planned(chosen: list[Entry], settings: dict[str, Any], output: Path) -> list[Entry]:
     """Time what is missing, and show it for a plan; returns the rows to run, in their order."""
     speeds = plan.Speeds(output / "papers")
-    speeds.time([job for job in rows.to_run(chosen) if rows.missing(job)])
+    speeds.time([job for job in rows.to_run(chosen) if not job.done_before])
     if settings["plan"]:
         table.show(COLUMNS, plan.lines(chosen, speeds))
         print(plan.total(chosen, speeds, output))
@@ -101,10 +104,9 @@ def _run(sweep: Sweep, outcomes: Sequence[Outcome], order: Sequence[Entry], fold
     """Train what is missing; say each row as it comes, then all tables; returns the exit code."""
     tell = _teller(outcomes, order, sweep.board.console)
     tell(order)
-    jobs = [job for job in rows.to_run(order) if job.done_before or rows.missing(job)]
+    jobs = rows.to_run(order)
 
     def ended(some: Sequence[Job]) -> None:
-        rows.note_divergence(some)
         tell([entry for entry in order if any(job in some for job in entry.jobs)])
 
     sweep.run(jobs, ended)

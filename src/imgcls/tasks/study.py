@@ -46,7 +46,7 @@ def _runner(sweep: Sweep) -> Callable[[Axis], bool]:
     """Trains an axis and tells of it; says whether to go on."""
 
     def run(axis: Axis) -> bool:
-        sweep.run(axes.waiting(axis), rows.note_divergence)
+        sweep.run(axes.waiting(axis))
         if sweep.pool.stopped is None:
             findings.tell(axis)
         return sweep.pool.stopped is None

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imgcls import summary
+from imgcls import stops, summary
 from imgcls.distributed import launch
-from imgcls.runs import BEST, CONFIG, LAST, METRICS, Run
+from imgcls.errors import DivergedError
+from imgcls.runs import BEST, CONFIG, LAST, MANIFEST, METRICS, Run
+from imgcls.tasks.evaluate import weights_of
 
 log = logging.getLogger(__name__)
-FILES = [CONFIG, METRICS, LAST, BEST, "result.json", "report.txt", "predictions.npz", "imgcls.log"]
+FILES = [CONFIG, METRICS, LAST, BEST, "result.json", "report.txt", "predictions.npz", MANIFEST, "imgcls.log"]
 PICTURES = ["curves.png", "confusion.png", "per_class.png", "right.png", "wrong.png"]
 
 
@@ -30,22 +32,35 @@ def main(config: dict[str, Any], folder: Path, typed: Sequence[str] = ()) -> flo
     return float((result["best"] or {}).get("val/acc", result["test"]["acc"]))
 
 
+@stops.ending()
 def train(config: dict[str, Any], run: Run) -> dict[str, Any]:
     """Train in a claimed run folder and write all its files; returns the result."""
-    from imgcls import build, dashboards, report
+    import torch
+
+    from imgcls import __version__, build, dashboards, memory, report
     from imgcls.distributed import ranks
+    from imgcls.health import run as needs
+
+    memory.pass_over_modules()
 
     with ranks.after_rank_0():
         images = build.data(config)
+    if ranks.several():
+        ranks.agree({"data": images.source.digest, "torch": torch.__version__, "imgcls": __version__})
     classifier = build.classifier(config, images)
+    needs.require_room(config, classifier, run.path)
     trainer = build.trainer(config, run)
     if config["features"] == "cached":
         build.features(config, classifier, images, trainer)
     print(describe(config, images), f"→ {run.path}/", sep="\n", flush=True)
-    _fit(trainer, classifier, images, run)
+    diverged = _fit(config, trainer, classifier, images, run)
+    if diverged:
+        trainer = build.trainer(config)  # the other's callbacks have heard that it is over
     result, kept = _test(config, trainer, classifier, images, run)
+    if diverged:
+        _note(diverged, result)
     if trainer.is_global_zero:
-        report.write(run, result, kept, images.tested)
+        report.write(run, result, kept, images.tested, now=dashboards.there(trainer))
     dashboards.finish(trainer, result, kept, images.tested)
     return result
 
@@ -65,10 +80,14 @@ def describe(config: Mapping[str, Any], images: Any) -> str:
     )
 
 
-def _fit(trainer: Any, classifier: Any, images: Any, run: Run) -> None:
-    from imgcls.checkpoints import Stopped
+def _fit(
+    config: Mapping[str, Any], trainer: Any, classifier: Any, images: Any, run: Run
+) -> DivergedError | None:
+    """Train to the end; returns how it diverged, if that is to be recorded."""
+    from imgcls.checkpoints import Stopped, newest
+    from imgcls.distributed import ranks
 
-    last = run / LAST if (run / LAST).exists() else None
+    last = ranks.collected(None if launch.rank() else newest(run))[0]
     if last:
         log.info("continues from %s", last)
     try:
@@ -76,6 +95,22 @@ def _fit(trainer: Any, classifier: Any, images: Any, run: Run) -> None:
     except Stopped as stop:
         print(f"stopped at {stop}; saved. The same command continues.")
         raise SystemExit(stop.exit_code) from None
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # a second Ctrl-C: Lightning says 1
+            raise KeyboardInterrupt from end
+        raise
+    except DivergedError as error:
+        if config["on_divergence"] == "stop":
+            raise
+        return error
+    return None
+
+
+def _note(diverged: DivergedError, result: dict[str, Any]) -> None:
+    """Say of a result that it is of a run which diverged."""
+    result["diverged"] = {**diverged.where, "why": str(diverged)}
+    note = f"diverged: {diverged} The scores are of its {result['weights']} checkpoint before that."
+    result["warnings"].insert(0, note)
 
 
 def _test(
@@ -84,8 +119,9 @@ def _test(
     from imgcls import build, checkpoints, record
     from imgcls.scores import one_class
 
-    best = config["select"] == "best" and (run / BEST).exists()
-    build.load_weights(classifier, checkpoints.load(run / (BEST if best else LAST)))
+    weights = weights_of(run, config["select"])
+    best = weights.name == BEST
+    build.load_weights(classifier, checkpoints.load(weights))
     cost = record.cost(classifier.network, classifier.domain.channels, classifier.domain.size)
     trainer.test(classifier, datamodule=images, verbose=False)
     test, kept = classifier.scores.full(), classifier.scores.kept()
@@ -100,20 +136,21 @@ def _test(
         "seed": config["seed"],
         "epochs": len(history),
         "weights": "best" if best else "last",
+        "tta": config["tta"],
         "test": test,
         "best": max(history, key=lambda r: (r["val/acc"], -r["val/loss"])) if best else None,
-        "last": history[-1],
+        "last": history[-1] if history else None,  # it may diverge in the first epoch
         "classes": classes,
         **cost,
         "seconds": round(seconds, 2),
-        "images_per_second": round(len(images.train_rows) * len(history) / seconds, 1),
+        "images_per_second": round(len(images.train_rows) * len(history) / seconds, 1) if seconds else 0.0,
         "data": {
             "digest": images.source.digest,
             "train": len(images.train_rows),
             "val": len(images.val_rows),
             "test": len(images.test_rows),
         },
-        "warnings": [w for w in [one_class(test["confusion"], classes)] if w],
+        "warnings": [w for w in [one_class(kept, classes)] if w],
         **record.machine(*_device(trainer)),
         "finished": record.now(),
     }

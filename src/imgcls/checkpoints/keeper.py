@@ -1,22 +1,17 @@
-"""Writing checkpoints so that there is a good one at every moment, and stopping so that nothing is lost."""
+"""Deciding what is saved when, and stopping so that nothing is lost."""
 
-import os
-import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
+from signal import SIGINT
 from types import FrameType
 from typing import Any
 
-import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from imgcls import stops
 from imgcls.distributed import ranks
-from imgcls.errors import CheckpointError, ResourceError
 from imgcls.runs import BEST, LAST, Run
 
 
@@ -26,65 +21,6 @@ class Stopped(BaseException):
     def __init__(self, number: int, where: str) -> None:
         super().__init__(where)
         self.exit_code = 128 + number
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a part file in the same folder, flush it to the disk, and rename: whole or not at all.
-
-    Lightning's own writer goes through the system's temp folder; where that is another file system, a
-    kill in the middle leaves half a checkpoint under the final name.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-    except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
-        part.unlink(missing_ok=True)
-        reason = (isinstance(error, OSError) and error.strerror) or "no space left"
-        free = shutil.disk_usage(path.parent).free / 1e6
-        raise ResourceError(
-            f"cannot write {path} ({reason}; {free:.1f} MB free). Free space, then give the same command: "
-            "it goes on from the checkpoint before."
-        ) from error
-
-
-class AtomicIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, written whole or not at all, and read without running any code."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint under its final name only once it is complete."""
-        write_whole(Path(path), lambda part: torch.save(checkpoint, part))
-
-    def load_checkpoint(
-        self, path: Any, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Read a checkpoint: tensors and plain values only."""
-        return load(Path(path), map_location)
-
-
-def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """A checkpoint of ours.
-
-    Raises:
-        CheckpointError: it is missing, damaged, or something else.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing. Train the run again with its own command.")
-    try:
-        checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for damaged and foreign files
-        raise CheckpointError(
-            f"{path} is damaged or not a checkpoint ({path.stat().st_size:,} bytes). "
-            "Delete it: training goes on from what is left."
-        ) from error
-    if not isinstance(checkpoint, dict) or "imgcls" not in checkpoint:
-        raise CheckpointError(f"{path} is not a checkpoint of imgcls. Name the run folder that train made.")
-    return checkpoint
 
 
 class Keeper(Checkpoint):
@@ -123,8 +59,7 @@ class Keeper(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen to signals (after Lightning has set its own handlers) and forget rows not yet earned."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._note)
+            self._handlers = stops.listen(self._note)
         if trainer.is_global_zero:
             rows = [row for row in self.run.history() if row["epoch"] <= trainer.current_epoch]
             if rows or (self.run / "metrics.csv").exists():
@@ -140,7 +75,7 @@ class Keeper(Checkpoint):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         """Only take note: the save happens between two steps. A second Ctrl-C stops at once."""
-        if self.signal == signal.SIGINT == number and time.monotonic() - self._noted > 0.5:
+        if self.signal == SIGINT == number and time.monotonic() - self._noted > 0.5:
             raise KeyboardInterrupt  # within the same half second, a launcher has passed on the first
         self.signal, self._noted = number, time.monotonic()
 
@@ -200,6 +135,5 @@ class Keeper(Checkpoint):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
+        stops.restore(self._handlers)
+        self._handlers = {}
