@@ -25,13 +25,19 @@ from imgcls.data.datamodule import ImageData
 from imgcls.data.features import Backbone, Features
 from imgcls.data.files import Files
 from imgcls.data.prepare import Prepare
+from imgcls.data.sources import Source
 from imgcls.distributed import launch, ranks
+from imgcls.divergence import FirstWeights
 from imgcls.errors import CheckpointError, ConfigError
 from imgcls.lean import NoProfiler, slim
 from imgcls.models.adapt import without_weights
 from imgcls.models.freeze import freeze
 from imgcls.models.init import initialise
-from imgcls.optim import decay
+from imgcls.models.whitening import parts as patches_of
+from imgcls.models.whitening import whiten
+from imgcls.optim import decay, early
+from imgcls.optim.lookahead import Lookahead
+from imgcls.optim.muon import Muon
 from imgcls.progress import ProgressBar
 from imgcls.runs import Run
 
@@ -58,11 +64,12 @@ def call(config: Config, **facts: Any) -> Any:
     return target(**settings, **facts)
 
 
-def data(config: Config, dataset: Config | None = None) -> ImageData:
-    """The images of a configuration, or of another dataset under it."""
+def data(config: Config, dataset: Config | None = None, source: Source | None = None) -> ImageData:
+    """The images of a configuration, or of another dataset under it; `source` are those, if loaded before."""
     options = dict(dataset or config["dataset"])
-    target = locate(options["_target_"])
-    source = target(**{key: options[key] for key in signature(target).parameters if key in options})
+    if source is None:
+        target = locate(options["_target_"])
+        source = target(**{key: options[key] for key in signature(target).parameters if key in options})
     names = ("val_fraction", "limit", "overfit", "resident", "num_workers")
     return ImageData(
         source,
@@ -84,11 +91,17 @@ def optimizer(config: Config) -> Callable[[nn.Module], Optimizer]:
     """A maker of the configured optimizer, for any network."""
     group = config["optimizer"]
     made = locate(group["_target_"])
-    own = ("name", "_target_", "decay_all", "weight_decay")
+    own = ("name", "_target_", "decay_all", "weight_decay", "bias_lr", "head_lr")
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in group.items() if k not in own}
 
+    rates = {key: group[key] for key in ("bias_lr", "head_lr") if key in group} | {"muon": made is Muon}
+
     def make(network: nn.Module) -> Optimizer:
-        weights = decay.groups(network, group["weight_decay"], group["decay_all"])
+        weights = decay.groups(network, group["weight_decay"], group["decay_all"], **rates)
+        ends = early.parts(network, config["freeze_after"])
+        weights = early.apart(weights, network, ends, config["epochs"])
+        for some in weights:
+            some["lr"] = group["lr"] * some.pop("times", 1.0)
         able = {"fused": options["fused"] and _can_fuse(config, network)} if "fused" in options else {}
         return made(weights, **{**options, **able})
 
@@ -116,7 +129,11 @@ def classifier(config: Config, images: ImageData) -> Classifier:
     )
     height, width, channels = images.shape
     domain = Domain(list(images.classes), max(height, width), channels, prepare.size, prepare.channels)
-    return _assemble(config, prepare, domain, config["epochs"] * images.steps_per_epoch)
+    made = _assemble(config, prepare, domain, config["epochs"] * images.steps_per_epoch)
+    if config["init"].get("first") == "whitened":
+        count, part = patches_of(prepare.size)
+        whiten(made.network, map(prepare, images.sample(count, "whitening").split(part)))
+    return made
 
 
 def restored(config: Config, checkpoint: Mapping[str, Any]) -> Classifier:
@@ -147,13 +164,13 @@ def _assemble(config: Config, prepare: Prepare, domain: Domain, steps: int = 1) 
     network = call(
         config["model"], num_classes=len(domain.classes), in_channels=domain.channels, image_size=domain.size
     )
-    initialise(network, **{k: v for k, v in config["init"].items() if k != "name"})
+    initialise(network, **{k: v for k, v in config["init"].items() if k not in ("name", "first")})
     frozen = freeze(network, config["freeze"])
     if config["trainer"]["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
     if config["trainer"]["compile"]:
         network.compile()
-    augment = Augment(**{k: v for k, v in config["augmentation"].items() if k != "name"})
+    augment = Augment(**{k: v for k, v in config["augmentation"].items() if k != "name"}, seed=config["seed"])
     return Classifier(
         network,
         prepare,
@@ -166,6 +183,8 @@ def _assemble(config: Config, prepare: Prepare, domain: Domain, steps: int = 1) 
         clip=config["clip"],
         seed=config["seed"],
         frozen=frozen,
+        ends=early.parts(network, config["freeze_after"]),
+        tta=config["tta"],
     )
 
 
@@ -184,6 +203,10 @@ def callbacks(config: Config, run: Run) -> list[Callback]:
     found: list[Callback] = [bar]
     if config["ema"]:
         found.append(EMAWeightAveraging(decay=config["ema"]))
+    if config["lookahead"]:
+        found.append(Lookahead(config["lookahead"]))
+    if config["on_divergence"] == "record":
+        found.append(FirstWeights(run))
     stopping = config["early_stopping"]
     if stopping["patience"]:
         mode = "max" if stopping["monitor"].endswith("acc") else "min"

@@ -20,11 +20,13 @@ from imgcls.data.augment import Augment
 from imgcls.data.features import trained_part
 from imgcls.data.loader import ALL, Batch, Share
 from imgcls.data.prepare import Prepare
+from imgcls.data.views import views
 from imgcls.distributed import ranks
+from imgcls.divergence import blown_up, finite_gradients
 from imgcls.errors import DivergedError
 from imgcls.lean import LeanEpochLoop
 from imgcls.models.freeze import hold
-from imgcls.optim import schedules
+from imgcls.optim import early, schedules
 from imgcls.scores import Scores
 
 
@@ -54,6 +56,8 @@ class Classifier(LightningModule):
         clip: largest gradient norm, or None.
         seed: of every random draw.
         frozen: modules that stay in eval mode.
+        ends: epochs after which parts of the network are frozen, by their names.
+        tta: which views of a test image are averaged, as imgcls.data.views has them.
     """
 
     def __init__(
@@ -70,12 +74,15 @@ class Classifier(LightningModule):
         clip: float | None = None,
         seed: int = 0,
         frozen: Sequence[nn.Module] = (),
+        ends: Mapping[str, int] | None = None,
+        tta: str = "none",
     ) -> None:
         super().__init__()
         self.network, self.prepare, self.augment, self.domain = network, prepare, augment, domain
         self.make_optimizer, self.schedule = optimizer, schedule
         self.parts, self.clip, self.seed = parts, clip, seed
-        self.frozen = tuple(frozen)  # in a tuple, which hides them from nn.Module: they are in the network
+        self.frozen = self.always = tuple(frozen)  # tuples hide from nn.Module what is in the network already
+        self.ends, self.tta, self.steps = dict(ends or {}), tta, steps
         self.factor = schedules.factor(schedule, steps)
         self.automatic_optimization = False  # Lightning's own closures cost 0.2 ms a step
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
@@ -100,7 +107,14 @@ class Classifier(LightningModule):
     def on_train_start(self) -> None:
         """Without gradient scaling or other ranks there is nothing between us and the optimizer."""
         self.direct = isinstance(self.trainer.fit_loop.epoch_loop, LeanEpochLoop)
+        self.scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         self._finish_loading()
+        self.on_train_epoch_start()  # which Lightning leaves out where an epoch is gone on with
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze the parts of the network whose time is over."""
+        self.frozen = (*self.always, *early.passed(self.network, self.ends, self.current_epoch))
+        hold(self.frozen)
 
     def _finish_loading(self) -> None:
         """What a checkpoint holds of ours, now that the optimizers are made (FSDP loads it late)."""
@@ -138,7 +152,7 @@ class Classifier(LightningModule):
         assert isinstance(optimizer, LightningOptimizer)
         self._set_rate(optimizer)
         share = self._share(batch_idx)
-        images, labels = self.augment(batch[0], share), batch[1]
+        images, labels = self.augment(batch[0], share, self.current_epoch), batch[1]
         if share.rank:  # all drew the same until here; each has a dropout of its own
             self._seed_step(batch_idx, share.rank)
         total, parts = share.total or len(labels), min(self.parts, len(labels))
@@ -182,16 +196,20 @@ class Classifier(LightningModule):
         optimizer.optimizer.zero_grad()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip; where gradients are scaled, Lightning has unscaled them by now."""
+        """Stop at what is no number, and clip; Lightning has unscaled what was scaled by now."""
+        # A scaler passes over a step that overflows, and lowers its scale: there the epoch's loss tells.
+        if not self.scaled and not finite_gradients(optimizer):
+            what = "a gradient" if torch.isfinite(self.seen[0]) else "the loss"
+            raise self.diverged(f"{what} is not finite", self.global_step + 1)
         if self.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
 
     def _set_rate(self, optimizer: LightningOptimizer) -> None:
         """The learning rate is a function of the step: no scheduler's state needs to survive."""
         if self.factor:
-            factor = self.factor(self.global_step)
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
+                factor = self.spans.get(group.get("span")) or self.factor
+                group["lr"] = group["initial_lr"] * factor(self.global_step)
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean loss of augmented uint8 images; counts them among the epoch's scores."""
@@ -227,8 +245,11 @@ class Classifier(LightningModule):
         self.check_finite()
         bad = any(not torch.isfinite(ranks.local(p)).all() for p in self.network.parameters())
         if ranks.highest([bad])[0]:
-            raise self.diverged()  # the last step's, which no loss has shown yet
+            # The last step's: no gradient has shown it yet
+            raise self.diverged("a weight is not finite", self.global_step)
         loss, right, count = ranks.total(self.seen).tolist()
+        if blown_up(loss / count, right, count, len(self.domain.classes)):
+            raise self.diverged(f"the loss has blown up (to {loss / count:.3g})", self.global_step)
         self._put({"train/loss": loss / count, "train/acc": right / count})
         self.seen.zero_()
         if self.plateau:
@@ -247,18 +268,21 @@ class Classifier(LightningModule):
         images, labels = batch
         self.scores.update(self._logits(images), labels)
 
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+    def _logits(self, images: torch.Tensor, tta: str = "none") -> torch.Tensor:
         """float32 (N, classes); with none of a batch, a rank still takes part in what all compute."""
-        if len(images):
+        if not len(images):
+            return self._logits(images.new_zeros(1, *images.shape[1:]), tta)[:0]
+        if tta == "none":
             return self(images).float()
-        return self(images.new_zeros(1, *images.shape[1:])).float()[:0]
+        seen = ((weight, self.network(view)) for weight, view in views(self.prepare(images), tta))
+        return torch.stack([weight * logits.float() for weight, logits in seen]).sum(0)
 
     def on_validation_epoch_end(self) -> None:
         """Close the hold-out's scores."""
         scores = self.scores.brief()
         self.scores.reset()
         if not math.isfinite(scores["loss"]):
-            raise self.diverged()
+            raise self.diverged("the validation loss is not finite", self.global_step)
         self._put({"val/loss": scores["loss"], "val/acc": scores["acc"]})
 
     def on_test_start(self) -> None:
@@ -268,17 +292,19 @@ class Classifier(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch of the test set, and keep what was said of each image."""
         images, labels = batch
-        self.scores.update(self._logits(images), labels, keep=True)
+        self.scores.update(self._logits(images, self.tta), labels, keep=True)
 
     def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         """uint8 (N, C, H, W) → logits (N, classes)."""
-        return self(batch).float().cpu()
+        return self._logits(batch, self.tta).cpu()
 
     def configure_optimizers(self) -> Optimizer:
         """The optimizer; the rate follows the schedule by step, or the loss by epoch (plateau)."""
         optimizer = self.make_optimizer(self.network)
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
+        spans = {group["span"] for group in optimizer.param_groups if "span" in group}
+        self.spans = {span: schedules.factor(self.schedule, round(span * self.steps)) for span in spans}
         self.plateau = schedules.plateau(optimizer, self.schedule)
         return optimizer
 
@@ -292,14 +318,17 @@ class Classifier(LightningModule):
     def check_finite(self) -> None:
         """Raise DivergedError if the epoch's loss so far is not a number: nothing good can follow."""
         if not torch.isfinite(ranks.total(self.seen)[0]):
-            raise self.diverged()
+            raise self.diverged("the loss is not finite", self.global_step)
 
-    def diverged(self) -> DivergedError:
+    def diverged(self, what: str, step: int) -> DivergedError:
         """What to say then: where, and what to change."""
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        epoch, rate = self.current_epoch + 1, self.trainer.optimizers[0].param_groups[0]["lr"]
         return DivergedError(
-            f"the loss is not finite in epoch {self.current_epoch + 1}, at step {self.global_step} "
-            f"(lr {rate:.3g}). Lower optimizer.lr, or set clip=1."
+            f"{what} in epoch {epoch}, at step {step} (lr {rate:.3g}). "
+            f"Lower optimizer.lr{'' if self.clip else ', or set clip=1'}.",
+            epoch=epoch,
+            step=step,
+            lr=rate,
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

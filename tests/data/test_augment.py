@@ -376,3 +376,34 @@ def test_config_builds(name: str, tmp_path: Path) -> None:
     assert augment(noise(2, 3, 32, 32)).shape == (2, 3, 32, 32)
     first = (CONF / "augmentation" / f"{name}.yaml").read_text().splitlines()[0]
     assert first.startswith("# ") and len(first) <= 80
+
+
+def test_alternating_flips_show_each_image_both_ways_in_turn() -> None:
+    """Once in two epochs each way, in any batch; about half of them come mirrored at first."""
+    images = noise(400, 3, 8, 8)
+    augment = Augment(hflip="alternating", seed=3)
+    torch.manual_seed(0)
+    first, second, third = (augment(images, epoch=epoch) for epoch in range(3))
+    flipped = (first != images).any(3).any(2).any(1)
+    assert torch.equal(first[flipped], images[flipped].flip(3))
+    assert torch.equal(second, first.flip(3)) and torch.equal(third, first)
+    assert 150 < int(flipped.sum()) < 250
+    order = torch.randperm(400)
+    assert torch.equal(augment(images[order][:100]), first[order][:100])
+
+
+def test_which_way_an_image_comes_first_goes_by_the_seed() -> None:
+    images = noise(400, 3, 8, 8)
+    one, same, other = (Augment(hflip="alternating", seed=seed)(images) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert 100 < int((one != other).any(3).any(2).any(1).sum()) < 300
+
+
+def test_alternating_flips_go_with_crops_and_are_described() -> None:
+    augment = Augment(hflip="alternating", crop=2, crop_mode="reflect")
+    assert augment.describe() == "alternating flip, crop 2 (reflect)"
+    images = noise(50, 3, 8, 8)
+    torch.manual_seed(0)
+    one = augment(images, epoch=0)
+    torch.manual_seed(0)
+    assert torch.equal(augment(images, epoch=1), one.flip(3))  # the same crops, the other way round

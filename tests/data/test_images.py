@@ -185,7 +185,8 @@ def test_unreadable_files(tmp_path: Path) -> None:
     assert error(empty) == f"{empty} {unknown}. {remedy}"
     assert error(cut).startswith(f"{cut} cannot be read as an image (")
     none = tmp_path / "none.png"
-    assert error(none) == f"{none} cannot be read as an image (No such file or directory). {remedy}"
+    there = "See that it is there, and its disk."
+    assert error(none) == f"{none} cannot be read (No such file or directory). {there}"
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif", "bmp", "webp", "tif", "jpg"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from torch import nn
+from sizes import count
 
 from imgcls.errors import ConfigError
 from imgcls.models.checks import check_choice, check_size
@@ -16,11 +16,6 @@ from imgcls.models.convnet import convnet
 MNIST = {"num_classes": 10, "in_channels": 1, "image_size": 28}
 CIFAR10 = {"num_classes": 10, "in_channels": 3, "image_size": 32}
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
-
-
-def count(net: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize(("images", "expected"), [(MNIST, 93_322), (CIFAR10, 122_570)])
@@ -116,13 +111,6 @@ def test_backward_reaches_every_parameter():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
-def test_saved_and_loaded_weights_give_equal_logits(tmp_path):
-    net, again, x = convnet(**MNIST).eval(), convnet(**MNIST).eval(), torch.randn(2, 1, 28, 28)
-    torch.save(net.state_dict(), tmp_path / "net.pt")
-    again.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))
-    assert torch.equal(net(x), again(x))
-
-
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_builds(path):
     text = path.read_text()
@@ -146,4 +134,4 @@ def test_every_configuration_shows_all_options_with_their_defaults(path):
         defaults["dropout"] = 0.5  # all that sets it apart from convnet
     if name in ("vgg7", "vgg9"):
         del defaults["pretrained"]  # torchvision has neither
-    assert config == defaults
+    assert config == {k: [*v] if isinstance(v, tuple) else v for k, v in defaults.items()}

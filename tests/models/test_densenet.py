@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sizes import count
 from torch import nn
 
 from imgcls.errors import ConfigError
@@ -10,11 +11,6 @@ from imgcls.models import densenet
 BUILD = {name: getattr(densenet, name) for name in densenet.DEPTHS}
 CIFAR10 = {"num_classes": 10, "in_channels": 3, "image_size": 32}
 SMALL = {**CIFAR10, "growth_rate": 4, "width": 8}
-
-
-def count(net: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
 def shape_only(name: str = "densenet121", **options: object) -> nn.Module:
@@ -91,30 +87,6 @@ def test_backward_reaches_every_parameter(name):
     net = BUILD[name](**SMALL, dropout=0.1)
     net(torch.randn(4, 3, 32, 32)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
-
-
-def test_saved_and_loaded_weights_give_equal_logits(tmp_path):
-    nets = [densenet.densenet121(**SMALL) for _ in range(2)]
-    x = torch.randn(2, 3, 32, 32)
-    nets[0](x)  # moves the running statistics of batch norm
-    torch.save(nets[0].state_dict(), tmp_path / "net.pt")
-    nets[1].load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))
-    assert torch.equal(nets[0].eval()(x), nets[1].eval()(x))
-
-
-def test_exported_network_gives_its_logits():
-    torch.manual_seed(0)
-    net, x = densenet.densenet121(**SMALL).eval(), torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        made = torch.export.export(net, (x,)).module()
-        torch.testing.assert_close(made(x), net(x))
-
-
-@pytest.mark.slow
-def test_compiled_network_is_one_graph():
-    net, x = densenet.densenet121(**SMALL).eval(), torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(torch.compile(net, backend="eager", fullgraph=True)(x), net(x))
 
 
 @pytest.mark.parametrize(("size", "stem", "needed"), [(28, "imagenet", 29), (7, "auto", 8)])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sizes import count
 from torch import nn
 
 from imgcls.errors import ConfigError
@@ -10,11 +11,6 @@ from imgcls.models.nin import nin
 MNIST = {"num_classes": 10, "in_channels": 1, "image_size": 28}
 CIFAR10 = {"num_classes": 10, "in_channels": 3, "image_size": 32}
 SMALL = {"widths": [4, 8, 16]}
-
-
-def count(net: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize(("images", "expected"), [(MNIST, 377_226), (CIFAR10, 380_426)])
@@ -78,19 +74,6 @@ def test_backward_reaches_every_parameter(batch_norm):
     net = nin(**CIFAR10, widths=[8, 16, 32], batch_norm=batch_norm)
     net(torch.randn(4, 3, 32, 32)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
-
-
-def test_saved_and_loaded_weights_give_equal_logits(tmp_path):
-    nets, x = [nin(**MNIST, **SMALL) for _ in range(2)], torch.randn(2, 1, 28, 28)
-    nets[0](x)  # moves the running statistics of batch norm
-    torch.save(nets[0].state_dict(), tmp_path / "net.pt")
-    nets[1].load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))
-    assert torch.equal(nets[0].eval()(x), nets[1].eval()(x))
-
-
-def test_exported_program_gives_equal_logits():
-    net, x = nin(**CIFAR10, **SMALL).eval(), torch.randn(2, 3, 32, 32)
-    assert torch.equal(torch.export.export(net, (x,)).module()(x), net(x))
 
 
 def test_too_small_images_name_the_scaling_that_works():

@@ -1,13 +1,15 @@
 """Random changes to training batches, made on the batch's own device, each image with its own draw.
 
-Flips, shifted crops (He et al. 2016), small affine warps, brightness and contrast, Cutout (DeVries & Taylor
-2017), mixup (Zhang et al. 2017), CutMix (Yun et al. 2019) and label smoothing (Szegedy et al. 2016).
+Flips, by chance or in turn (Jordan 2024, arXiv:2404.00498, section 3.6), shifted crops (He et al. 2016),
+small affine warps, brightness and contrast, Cutout (DeVries & Taylor 2017), mixup (Zhang et al. 2017), CutMix
+(Yun et al. 2019) and label smoothing (Szegedy et al. 2016).
 All draws come from torch's default generators, so `torch.manual_seed`, which seeds every device, fixes them.
 On several ranks each draws for the whole batch and takes its share: their number changes no image. (Mixup and
 CutMix pair images within a share, and Cutout's grey is the share's mean.)
 """
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,11 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from imgcls import keys
 from imgcls.data import pixels
 from imgcls.data.loader import ALL, Share
 from imgcls.errors import ConfigError
 
 MODES = ("zero", "reflect")
+ALTERNATING = "alternating"  # as hflip: the other way round in every epoch
+PICKED = 64  # bytes of an image that decide which way it comes first
 # Of each option: the highest value (the lowest is 0) and how `describe` words it. Zoom stops short of
 # 1 - 1 = 0, at which an image has no size.
 _OPTIONS: dict[str, tuple[float, str]] = {
@@ -45,7 +50,7 @@ class Augment(nn.Module):
     def __init__(
         self,
         *,
-        hflip: float = 0.0,
+        hflip: float | str = 0.0,
         vflip: float = 0.0,
         crop: int = 0,
         crop_mode: str = "zero",
@@ -58,9 +63,10 @@ class Augment(nn.Module):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         label_smoothing: float = 0.0,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.hflip, self.vflip = hflip, vflip
+        self.hflip, self.vflip, self.seed = hflip, vflip, seed
         self.crop, self.crop_mode = crop, crop_mode
         self.rotate, self.translate, self.scale = rotate, translate, scale
         self.brightness, self.contrast = brightness, contrast
@@ -92,16 +98,17 @@ class Augment(nn.Module):
     def describe(self) -> str:
         """What is on, in one line: "flip 0.5, crop 4 (reflect)", or "none"."""
         on = [(getattr(self, key), words) for key, (_, words) in _OPTIONS.items()]
-        return ", ".join(words.format(value, mode=self.crop_mode) for value, words in on if value) or "none"
+        said = (_worded(words, value, self.crop_mode) for value, words in on if value)
+        return ", ".join(said) or "none"
 
     def extra_repr(self) -> str:
         """What stands between the brackets of `repr`."""
         return self.describe()
 
-    def forward(self, images: Tensor, share: Share = ALL) -> Tensor:
+    def forward(self, images: Tensor, share: Share = ALL, epoch: int = 0) -> Tensor:
         """New uint8 images (N, C, H, W), channels last; the very same tensor when all is off.
 
-        `share` says which images of a batch these are, if not all.
+        `share` says which images of a batch these are, if not all; alternating flips go by the `epoch`.
         """
         if not (self._places or self._warps or self._recolours or self.cutout):
             return images
@@ -111,14 +118,14 @@ class Augment(nn.Module):
         fill = x.mean((0, 1, 2), dtype=torch.float32) if self.cutout else None
         draw = Draw(x, share)
         if self._places:
-            x = self._place(x, draw)
+            x = self._place(x, draw, epoch)
         if self._warps or self._recolours:
             x = self._in_floats(x, draw)
         if fill is not None:
             x = self._blank(x, fill, draw)
         return pixels.channels_last(x)
 
-    def _place(self, x: Tensor, draw: "Draw") -> Tensor:
+    def _place(self, x: Tensor, draw: "Draw", epoch: int) -> Tensor:
         """Flips and crops bytes (N, H, W, C)."""
         side = min(x.shape[1:3])
         if self.crop >= side and self.crop_mode == "reflect":
@@ -132,8 +139,19 @@ class Augment(nn.Module):
         if self.vflip:
             down = down + offsets * draw.coin(self.vflip)
         if self.hflip:
-            right = right + offsets * draw.coin(self.hflip)
+            right = right + offsets * self._flips(x, draw, epoch)
         return pixels.place(x, self.crop, self.crop_mode, down, right)
+
+    def _flips(self, x: Tensor, draw: "Draw", epoch: int) -> Tensor:
+        """Which of bytes (N, H, W, C) are flipped, (N,).
+
+        Which way an image comes first is a function of the seed and of the image: the parity of some of its
+        bytes. So it need not be known which image of the set it is, on whatever way it came.
+        """
+        if isinstance(self.hflip, int | float):
+            return draw.coin(self.hflip)
+        picked = x.flatten(1).index_select(1, _picked(self.seed, x[0].numel(), x.device))
+        return (picked.sum(1) + epoch) % 2
 
     def _in_floats(self, x: Tensor, draw: "Draw") -> Tensor:
         """Warps and recolours bytes (N, H, W, C), rounding once at the end."""
@@ -190,8 +208,21 @@ class Draw:
         return 1 + spread * (self.rand() * 2 - 1) if spread else None
 
 
+@lru_cache
+def _picked(seed: int, count: int, device: torch.device) -> Tensor:
+    """Which of an image's `count` bytes decide how it comes first, int64 (PICKED,)."""
+    return torch.randint(count, (PICKED,), generator=keys.generator(seed, "flips")).to(device)
+
+
+def _worded(words: str, value: float | str, mode: str) -> str:
+    """What an option does, as `describe` says it."""
+    return words.format(value, mode=mode) if not isinstance(value, str) else f"{value} flip"
+
+
 def _problem(key: str, value: Any) -> str:
     """What is wrong with an option's value, or nothing."""
+    if (key, value) == ("hflip", ALTERNATING):
+        return ""
     highest = _OPTIONS[key][0]
     whole = key in _WHOLE
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)

@@ -147,14 +147,24 @@ class ImageData(LightningDataModule):
         images, rows = self.source.train, self.train_rows
         if normalize not in ("mean_std", "mean_pixel"):
             return images, rows
-        if images.shards is not None:  # which are mixed: the first that will be read are as good as any
-            rows = next(self._rows(images, rows, SAMPLE, self.seed).epoch(0)).sort().values
-        elif len(rows) * images.pixels.shape[1:].numel() > MEASURED:
-            draw = torch.randperm(len(rows), generator=keys.generator(self.seed, "statistics"))
-            rows = rows[draw[:SAMPLE]].sort().values
+        if images.shards is not None or len(rows) * images.pixels.shape[1:].numel() > MEASURED:
+            rows = self._drawn(SAMPLE, "statistics")
         if isinstance(images.pixels, torch.Tensor):
             return images, rows
         return Images(images.pixels.index_select(0, rows), images.labels[rows]), torch.arange(len(rows))
+
+    def _drawn(self, count: int, purpose: str) -> torch.Tensor:
+        """Up to `count` of the training rows, in order: a function of the seed and of what they are for."""
+        images, rows = self.source.train, self.train_rows
+        if images.shards is not None:  # which are mixed: the first that will be read are as good as any
+            return next(self._rows(images, rows, count, self.seed).epoch(0)).sort().values
+        draw = torch.randperm(len(rows), generator=keys.generator(self.seed, purpose))
+        return rows[draw[:count]].sort().values
+
+    def sample(self, count: int, purpose: str) -> torch.Tensor:
+        """Up to `count` training images, uint8 (N, C, H, W), the same ones every time."""
+        rows = self._drawn(count, purpose)
+        return self.source.train.pixels.index_select(0, rows).permute(0, 3, 1, 2)
 
     def _loader(
         self, images: Images, rows: Rows, position: Callable[[], tuple[int, int]] | None = None

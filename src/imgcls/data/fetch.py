@@ -9,6 +9,7 @@ import errno
 import hashlib
 import io
 import logging
+import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from imgcls.errors import DataError, ResourceError
 log = logging.getLogger(__name__)
 
 TIMEOUT = 30  # seconds a server may stay silent
+ASIDE = ".imgcls-"  # begins the name of a folder in which files are made
 PARTS: tuple[dict[str, Any], ...] = ({"train": True}, {"train": False})
 SPLITS: tuple[dict[str, Any], ...] = ({"split": "train"}, {"split": "test"})
 
@@ -99,13 +101,22 @@ def _complete(title: str, published: Published, root: Path, download: bool) -> N
         raise _absent(title, published, root, why)  # and a read-only root is no error
     root.mkdir(parents=True, exist_ok=True)
     # Other processes wait at the lock, and then find the files in place.
-    with FileLock(root / ".imgcls.lock"), TemporaryDirectory(prefix=".imgcls-", dir=root) as aside:
+    with FileLock(root / ".imgcls.lock"), _aside(root) as aside:
         if published.missing(root):
-            _unpack(published, root, Path(aside))
+            _unpack(published, root, aside)
         if published.missing(root):
             if why:
                 raise _absent(title, published, root, why)
-            _download(title, published, root, Path(aside))
+            _download(title, published, root, aside)
+
+
+@contextlib.contextmanager
+def _aside(root: Path) -> Iterator[Path]:
+    """An empty folder under root, for the one who has the lock; those of killed processes go."""
+    for left in root.glob(f"{ASIDE}*/"):
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=ASIDE, dir=root) as folder:
+        yield Path(folder)
 
 
 def _unpack(published: Published, root: Path, aside: Path) -> None:

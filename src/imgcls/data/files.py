@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from imgcls.errors import printable
+
 PARTS = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
 CACHE = ".imgcls-cache"  # a folder beside the images
@@ -78,4 +80,4 @@ def _stat(path: str) -> tuple[int, int]:
 def brief(names: Sequence[str], most: int) -> str:
     """The first names, and how many more there are."""
     more = f" … and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return printable(", ".join(names[:most])) + more

@@ -91,6 +91,9 @@ def _decode(path: Path, data: bytes | None = None) -> "Image.Image":
     except DataError:
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
+        if getattr(error, "errno", None):  # the disk's, not the decoder's
+            remedy = "See that it is there, and its disk"
+            raise DataError(f"{path} cannot be read ({reason(error)}). {remedy}.") from error
         raise DataError(
             f"{path} cannot be read as an image ({reason(error)}). Remove or replace it."
         ) from error

@@ -8,7 +8,7 @@ import io
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +160,9 @@ def _rows(path: Path) -> Iterator[Entry]:
 
 def _files(root: Path, entries: list[Entry], layout: str, aside: Counter[str]) -> Files:
     """The files of all entries; DataError for classes that cannot be told apart or learned."""
-    _refuse_alike({name for _, name, _ in entries})
+    called = {name for _, name, _ in entries}
+    refuse_unprintable(called)
+    _refuse_alike(called)
     found = {name for part, name, _ in entries if part == TRAIN}
     if len(found) < 2:
         what = f"only one class, {found.pop()}" if found else "no classes to train on"
@@ -175,6 +177,14 @@ def _files(root: Path, entries: list[Entry], layout: str, aside: Counter[str]) -
     parts, names = [part for part, _, _ in entries], [file for _, _, file in entries]
     numbers = np.array([labels[name] for _, name, _ in entries])
     return Files(root, names, numbers, np.array(parts), classes, layout, aside)
+
+
+def refuse_unprintable(names: Iterable[str]) -> None:
+    """DataError for a class whose name no terminal, table or file in UTF-8 can show."""
+    for name in names:
+        if odd := [c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]:
+            what = f"the name of class {name!a} has a character that cannot be shown ({odd[0]!a})"
+            raise DataError(f"{what}. Give it another name.")
 
 
 def _refuse_alike(names: set[str]) -> None:

@@ -4,6 +4,7 @@ Both ways yield the same batches: the order is a function of (seed, epoch) alone
 where the trainer's progress says. So there is no state to save, and a resumed epoch goes on mid-way.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from imgcls.errors import ImgclsError
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (N, C, H, W) in channels_last memory, int64 (N,)
 Position = Callable[[], tuple[int, int]]  # epoch, batches of it that are done
+PATIENCE = 300  # seconds to wait for a batch of the workers
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class WorkerLoader(Loader):
             batch_sampler=[index.tolist() for index in plan],
             num_workers=self.workers,
             collate_fn=_as_is,
-            timeout=300 if self.workers else 0,
+            worker_init_fn=_apart,
+            timeout=PATIENCE if self.workers else 0,
             pin_memory=torch.cuda.is_available(),
         )
         for batch in loader:
@@ -167,6 +170,12 @@ class WholeBatches(Dataset[Batch]):
         except ImgclsError as error:
             return error  # type: ignore[return-value]  # raised by a worker, it would come with a traceback
         return pixels.permute(0, 3, 1, 2), self.images.labels.index_select(0, rows)
+
+
+def _apart(worker: int) -> None:
+    """A signal to the whole group is for the run, which still needs its images until it has saved."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
 
 
 def _as_is(batch: Any) -> Any:

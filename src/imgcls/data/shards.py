@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -23,11 +24,13 @@ import torch
 
 from imgcls import keys
 from imgcls.data.files import PARTS, TRAIN, Files
+from imgcls.data.layout import refuse_unprintable
 from imgcls.data.scan import Scan, in_threads
 from imgcls.errors import ConfigError, DataError
 
 FORMAT = 1  # raised when older programs would read the files wrongly
 INDEX, ROWS = "index.json", "rows.npy"
+NAME = re.compile(r"\w[\w.-]*\.tar")
 SHARD, OFFSET, LENGTH, CRC, LABEL = range(5)  # columns of the rows
 
 
@@ -95,6 +98,10 @@ def load(read: Callable[[str], bytes], root: str) -> Index:
         raise _damaged(root) from error
     if index.digest != digest:
         raise _damaged(root)
+    for name in index.shards:
+        if not NAME.fullmatch(name):  # a path would lead out of the folder
+            raise DataError(f"{root}: {name!r} is no name of a shard. Convert the images again.")
+    refuse_unprintable(index.classes)
     return index
 
 

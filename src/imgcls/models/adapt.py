@@ -1,5 +1,6 @@
 """What a ready-made network needs to fit: its last layer, its first, its weights, the size of its images."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -142,10 +143,24 @@ def cached(net: str, url: str) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def reading(net: str, remedy: str) -> Iterator[None]:
-    """Say of weights that are missing or damaged which file they are and where it belongs."""
+def data_only() -> Iterator[None]:
+    """Let torch.load take tensors and plain values only: torch's hub, which it asks, would let code run."""
+    names = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    before = {name: os.environ.pop(name, None) for name in names}
+    os.environ[names[0]] = "1"
     try:
         yield
+    finally:
+        del os.environ[names[0]]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+@contextmanager
+def reading(net: str, remedy: str) -> Iterator[None]:
+    """Read weights as data, and say of missing or damaged ones which file they are and where it belongs."""
+    try:
+        with data_only():
+            yield
     except Exception as error:  # every hub and every format has its own
         about_options = isinstance(error, TypeError | ValueError | AssertionError)
         if about_options and not isinstance(error, OSError):

@@ -22,9 +22,9 @@ def freeze(network: nn.Module, what: str) -> list[nn.Module]:
         last = head(network)
         trained = {name for name, module in network.named_modules() if module is last}
     elif kind == "all_but" and names:
-        trained = _under(network, [_known(network, name) for name in names.split(",")])
+        trained = _under(network, [known(network, name) for name in names.split(",")])
     elif kind == "until" and names:
-        trained = _after(network, _known(network, names))
+        trained = _after(network, known(network, names))
     else:
         raise ConfigError(
             f"freeze={what} is not known. Use none, backbone, all_but=NAME,NAME or until=NAME "
@@ -45,11 +45,12 @@ def hold(frozen: Iterable[nn.Module]) -> None:
         module.training = False  # not eval(), which reaches trained modules inside
 
 
-def _known(network: nn.Module, name: str) -> str:
+def known(network: nn.Module, name: str, setting: str = "freeze") -> str:
+    """The name, if it is that of a part of the network; else ConfigError with the nearest."""
     names = [n for n, _ in network.named_modules() if n]
     if name not in names:
         near = difflib.get_close_matches(name, names, 3) or [n for n, _ in network.named_children()]
-        raise ConfigError(f"freeze: the network has no part {name}. Nearest: {', '.join(near)}.")
+        raise ConfigError(f"{setting}: the network has no part {name}. Nearest: {', '.join(near)}.")
     return name
 
 
