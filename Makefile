@@ -31,4 +31,4 @@ bench: .venv/.made ## training loop and data path against bare PyTorch and plain
 	$(BIN)/python tests/bench/throughput.py
 
 clean:           ## remove .venv and caches; runs in outputs/ stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -61,6 +61,11 @@ def fail(config: dict[str, Any], run: Run) -> None:
     ranks.total(torch.ones(1))
 
 
+def disagree(config: dict[str, Any], run: Run) -> None:
+    """Rank 1 has read other images."""
+    ranks.agree({"torch": "2", "data": f"images {launch.rank()}"})
+
+
 def die(config: dict[str, Any], run: Run) -> None:
     """Rank 1 gets the signal whose number is the seed, while rank 0 waits for it."""
     if launch.rank():

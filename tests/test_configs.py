@@ -14,12 +14,16 @@ from imgcls.naming import flat
 OPTIONS = [(group, name) for group, names in help.options([help.conf_folder()]).items() for name in names]
 TOP = {
     *("task", "seed", "epochs", "batch_size", "accumulate", "clip", "ema", "select", "early_stopping"),
+    *("lookahead", "freeze_after", "tta"),
     *(
         "checkpoint_minutes",
+        "on_divergence",
         "output",
         "name",
         "restart",
         "run",
+        "trust",
+        "score",
         "source",
         "shards",
         "shard_mb",

@@ -8,9 +8,9 @@ import pytest
 
 COUNT = """
 import resource, sys, torch
-from imgcls import allocator
+from imgcls import memory
 if sys.argv[1] == "keep":
-    allocator.keep_freed_memory()
+    memory.keep_freed()
 def step():
     torch.ones(16 << 20)  # 64 MB
 for _ in range(3): step()

@@ -138,6 +138,16 @@ def test_the_first_error_is_the_one_that_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_fault_117_ranks_that_disagree_do_not_train(tmp_path: Path) -> None:
+    """Two halves of one run on other images, or with other software."""
+    with pytest.raises(
+        ImgclsError, match=r"^rank 1 has other data \(images 1\) than rank 0 \(images 0\)\."
+    ) as caught:
+        on_two_ranks(on_ranks.disagree, config_of(tmp_path, *RUN), tmp_path)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "words"),
     [

@@ -6,6 +6,7 @@ Answers mistakes, lets Hydra compose, and hands the configuration to the task it
 import logging
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from imgcls import __version__
 from imgcls.cli import arguments
 from imgcls.distributed import launch
-from imgcls.errors import SWEEP_FAILED, ConfigError, ImgclsError, ResourceError
+from imgcls.errors import (
+    SWEEP_FAILED,
+    ConfigError,
+    ImgclsError,
+    ResourceError,
+    printable,
+    resource_trouble,
+)
 from imgcls.reproduce import words as studies
 
 if TYPE_CHECKING:
@@ -66,29 +74,35 @@ def _run(typed: arguments.Typed) -> None:
             return _study(typed)
         done = _checked(typed)
         if _only_looks(typed, done):
-            return _look(done.jobs, typed.options.config_dir)
+            return _look(done.jobs, typed.options.config_dir, done.keys)
         words = typed.flags + done.overrides
     sys.argv[1:] = words  # Hydra, and Lightning when it starts more processes, read it there
     failures.clear()
-    _hydra_main()
-    if code := _end_of_sweep():
+    try:
+        _hydra_main()
+    except BaseException:
+        if sweep := _sweep():
+            sweep.close()
+        raise
+    code = SWEEP_FAILED if failures else 0  # of a launcher that is not ours
+    if sweep := _sweep():
+        code = max(code, sweep.finish())
+    if code:
         sys.exit(code)
     return None
 
 
-def _end_of_sweep() -> int:
-    """The exit code of a sweep, after what its launcher has to say; 0 for a single run."""
-    code = SWEEP_FAILED if failures else 0  # of a launcher that is not ours
-    if sweeps := sys.modules.get("imgcls.sweeps.sweep"):
-        code = max([code, *(sweep.finish() for sweep in [sweeps.Sweep.current] if sweep)])
-    return code
+def _sweep() -> Any:
+    """The sweep that this command was, after its launcher; None for a single run."""
+    sweeps = sys.modules.get("imgcls.sweeps.sweep")
+    return sweeps and sweeps.Sweep.current
 
 
-def _look(jobs: list[dict[str, Any]], config_dir: str | None) -> None:
+def _look(jobs: list[dict[str, Any]], config_dir: str | None, keys: Sequence[str] = ()) -> None:
     """Run tasks that write nothing: they need no folder and no log, and so no Hydra."""
     for job in jobs:
         try:
-            import_module(f"imgcls.tasks.{job['task']}").main(job, config_dir)
+            import_module(f"imgcls.tasks.{job['task']}").main(job, config_dir, keys)
         except Exception as error:
             message, code = _answer(error, job.get("debug"))
             _fail([message], code)
@@ -130,6 +144,7 @@ def _checked(typed: arguments.Typed) -> "Checked":
     """What is to be run; exits with all mistakes at once, before anything is loaded or written."""
     from imgcls.cli import command
     from imgcls.cli.conflicts import conflicts, shared
+    from imgcls.cli.idle import idle
 
     try:
         done = command.examine(typed.overrides, typed.sweeps, typed.options.config_dir)
@@ -144,6 +159,8 @@ def _checked(typed: arguments.Typed) -> "Checked":
         _fail(problems, ConfigError.exit_code)
     if not typed.shows and not _only_looks(typed, done):
         _check_folders(done, typed.sweeps)
+        for line in idle(done.jobs, done.keys):
+            print(f"imgcls: warning: {printable(line)}", file=sys.stderr)
     return done
 
 
@@ -178,7 +195,7 @@ def _check_folders(done: "Checked", sweeps: bool) -> None:
         for job in done.jobs:
             if job["run"]:
                 run = runs.Run.existing(job["run"], job["output"])
-                evaluate.settings_of(run, job, [line.split("=")[0].lstrip("+~") for line in done.overrides])
+                evaluate.settings_of(run, job, done.keys)
             if job["task"] == "compare":
                 collect.find(job["runs"], job["output"])
         assert done.first is not None  # there are no problems
@@ -190,7 +207,7 @@ def _check_folders(done: "Checked", sweeps: bool) -> None:
 
 def _fail(messages: list[str], code: int) -> NoReturn:
     for message in dict.fromkeys(messages):
-        print(f"imgcls: error: {message}", file=sys.stderr)
+        print(f"imgcls: error: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -237,10 +254,8 @@ def _answer(error: Exception, debug: str | None) -> tuple[str, int]:
     """(line to print, exit code); the traceback of the unexpected goes into the log."""
     if isinstance(error, ImgclsError):
         return str(error), error.exit_code
-    if "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):  # torch's own two
-        error = MemoryError()
-    if isinstance(error, MemoryError):
-        return "out of memory. Lower batch_size, or raise accumulate.", ResourceError.exit_code
+    if trouble := resource_trouble(error):
+        return trouble, ResourceError.exit_code
     log = _log_traceback()
     if debug or not log:
         traceback.print_exc()

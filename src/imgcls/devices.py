@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from imgcls import allocator
+from imgcls import memory
 from imgcls.distributed import launch
 from imgcls.errors import ConfigError
 
@@ -68,7 +68,7 @@ def settle(trainer: Mapping[str, Any]) -> tuple[str, str]:
     _check(trainer, device)
     exact = precision(trainer["precision"], device)
     if device == "cpu":
-        allocator.keep_freed_memory()
+        memory.keep_freed()
     if trainer["threads"]:
         torch.set_num_threads(trainer["threads"])
     layout = "channels_last" if trainer["channels_last"] else "channels_first"

@@ -1,22 +1,24 @@
-"""Memory that training frees stays with the process: its next step takes the same again, without the system.
+"""What this process does with memory, so that training does not pay for it again and again."""
 
-By default glibc gives every large block back when it is freed and asks for it anew in the next step, page by
-page, zeroed: with 17 million weights a third of a training step on two CPU cores (docs/performance.md).
-"""
-
+import atexit
 import ctypes
-import logging
+import gc
 import platform
+from functools import cache
 from pathlib import Path
 
-log = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
 MADV_HUGEPAGE = 14  # madvise(2)
 RESERVE = 4 << 30  # bytes of addresses, not of memory: only pages that are used count
 
 
-def keep_freed_memory() -> None:
-    """Tell the allocator of this process so, where it is glibc's; elsewhere nothing changes."""
+def keep_freed() -> None:
+    """Let the next step have what the last one freed, without asking the system.
+
+    By default glibc gives every large block back when it is freed and asks for it anew in the next step,
+    page by page, zeroed: with 17 million weights half of a training step on two CPU cores. Where the
+    allocator is not glibc's, nothing changes.
+    """
     if platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
@@ -36,3 +38,13 @@ def _huge_pages(libc: ctypes.CDLL) -> None:
     if heap:
         start, end = (int(address, 16) for address in heap.split("-"))
         libc.madvise(start, end - start, MADV_HUGEPAGE)
+
+
+@cache
+def pass_over_modules() -> None:
+    """Spare the garbage collector what is there once all is imported: a third of a second each time it looks.
+
+    Only once in a process: later there are the leavings of a run among what would never be freed.
+    """
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # else triton's bindings print all that is left at the end as leaks

@@ -12,12 +12,21 @@ from typing import Any
 
 # Settings that cannot change a number: where things lie, how they are shown and loaded; and all of logger.*
 NOT_NUMBERS = {
-    *("task", "name", "output", "restart", "run", "source", "fit", "progress", "checkpoint_minutes"),
-    *("features", "what", "filter", "layer", "runs", "to"),
+    *("task", "name", "output", "restart", "run", "trust", "source", "fit", "progress", "checkpoint_minutes"),
+    *("features", "what", "filter", "layer", "runs", "to", "on_divergence", "score"),
     *("dataset.root", "dataset.download", "dataset.resident", "dataset.num_workers", "dataset.cache"),
     *("shards", "shard_mb", "dataset.depot", "dataset.depot_gb"),
     *("paper", "rows", "seeds", "plan", "budget", "fraction", "axes"),
     *("trainer.profiler", "trainer.timeout"),
+}
+# Settings that change nothing at these values, as if they were not there: what is off is in no run's name
+OFF: dict[str, Any] = {
+    "tta": "none",
+    "lookahead": None,
+    "freeze_after": None,
+    "init.first": "default",
+    "optimizer.bias_lr": 1.0,
+    "optimizer.head_lr": 1.0,
 }
 STUDIES = ("reproduce", "study")  # tasks that train many runs, each in a folder of its own
 
@@ -38,7 +47,10 @@ def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _exact(v)
         for key, v in flat(config).items()
-        if key not in NOT_NUMBERS and not key.startswith("logger.") and not _is_label(key)
+        if key not in NOT_NUMBERS
+        and not key.startswith("logger.")
+        and not _is_label(key)
+        and not (key in OFF and OFF[key] == v)
     }
 
 

@@ -154,7 +154,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("model.width=0.5", [f"model.width=0.5 {COUNT}"]),
     ("model.dropout=1.5", ["model.dropout=1.5 must be a number >= 0 and < 1."]),
     ("model.shortcut=foo", ["model.shortcut=foo must be one of identity, projection, bare_projection."]),
-    ("augmentation.hflip=2", ["augmentation.hflip=2 must be a number >= 0 and <= 1."]),
+    ("augmentation.hflip=2", ["augmentation.hflip=2 must be a number >= 0 and <= 1 or alternating."]),
     ("trainer.devices=0", [f"trainer.devices=0 {COUNT}"]),
     ("trainer.precision=16", ["trainer.precision=16 must be one of auto, 32-true, bf16-mixed, 16-mixed."]),
     ("dataset.channels=true", ["dataset.channels=true must be one of null, 1, 3."]),

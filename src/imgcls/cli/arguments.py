@@ -15,6 +15,7 @@ ALIASES = {
     "net": "model.net",
     "model.freeze": "freeze",
     "pool.per_device": "hydra.launcher.per_device",
+    "sweep.together": "hydra.launcher.together",
 }
 # Their values are text, whatever they look like. Hydra's grammar would stop at '=', spaces and umlauts, split
 # at commas, and make the number 7 of 007.

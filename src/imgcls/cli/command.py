@@ -21,7 +21,7 @@ from imgcls.cli.kinds import spelt
 from imgcls.cli.overrides import Setting
 from imgcls.errors import ConfigError
 from imgcls.naming import flat
-from imgcls.sweeps import queue, space
+from imgcls.sweeps import queue, space, teams
 
 MOST_JOBS = 2000  # of a larger sweep; each job is checked again when it starts
 
@@ -34,6 +34,11 @@ class Checked:
     jobs: list[dict[str, Any]] = field(default_factory=list)
     first: DictConfig | None = None  # of the first job, with Hydra's own part
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys and groups that were typed."""
+        return [line.split("=")[0].lstrip("+~") for line in self.overrides]
 
 
 def check(typed: Sequence[str], config_dir: str | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -160,6 +165,8 @@ class _Examiner:
                 self._unknown(key, spelt(value), defaults, self.conf.free(config))
         good = [s for s in keys if self._is_known(s, defaults, config)]
         self._check_search(good, config)
+        typed, sweeper = [(s.key, s.values[0]) for s in good], config.hydra.runtime.choices["hydra/sweeper"]
+        self.done.problems += teams.problems(typed, self.sweeps, sweeper)
         self.done.problems += queue.problems(config.hydra.runtime.choices["hydra/launcher"])
         there = (*defaults, *hydra_keys(config))
         self.done.overrides = [

@@ -9,19 +9,23 @@ from typing import Any
 
 from imgcls import naming
 from imgcls.cli.kinds import spelt
+from imgcls.dashboards.facts import secrets
 from imgcls.data.facts import FACTS
 from imgcls.distributed import launch
 from imgcls.models.checks import misfits
-from imgcls.naming import STUDIES
+from imgcls.naming import STUDIES, flat
 
-USE_RUNS = ("evaluate", "predict", "explain")  # tasks that use a finished run
-LOOKS = ("list", "doctor")  # tasks that write nothing and need no folder
+USE_RUNS = ("evaluate", "predict", "explain", "verify")  # tasks that use a finished run
+LOOKS = ("list", "doctor", "verify")  # tasks that write nothing and need no folder
 WHAT = {"list": ("models", "datasets", "runs", "groups", "options"), "find": ("lr", "batch_size")}
 
 
 def conflicts(config: Mapping[str, Any]) -> list[str]:
     """Settings that are each fine but cannot run together; all of them, one line each."""
-    rooms = (_parts, _hold_out, _sizes, _devices, _weights, _features, _loggers, _tasks)
+    rooms = (
+        *(_parts, _hold_out, _sizes, _optimizer, _devices, _weights, _endings, _features, _loggers),
+        *(_secrets, _tasks),
+    )
     return [line for room in rooms for line in room(config)]
 
 
@@ -107,6 +111,16 @@ def _sizes(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _optimizer(config: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that torch's optimizers refuse beside each other."""
+    optimizer = config["optimizer"]
+    if optimizer.get("nesterov") and not optimizer.get("momentum"):
+        yield (
+            f"optimizer.momentum={optimizer.get('momentum')} leaves optimizer.nesterov=true nothing to look "
+            "ahead with. Add optimizer.nesterov=false."
+        )
+
+
 def _devices(config: Mapping[str, Any]) -> Iterator[str]:
     """Several devices: who starts their processes, and what each can do."""
     trainer, task, there = config["trainer"], config["task"], launch.started()
@@ -124,7 +138,9 @@ def _devices(config: Mapping[str, Any]) -> Iterator[str]:
     if trainer["sync_batchnorm"] and trainer["accelerator"] in ("cpu", "mps"):
         yield "trainer.sync_batchnorm=true: torch has it on GPUs only. Use trainer.sync_batchnorm=false."
     if trainer["strategy"] == "fsdp":
-        for key, bad in (("ema", config["ema"]), ("trainer.compile", trainer["compile"])):
+        muon = config["optimizer"]["_target_"] == "imgcls.optim.muon.Muon" and "muon"
+        others = {key: config[key] for key in ("ema", "lookahead")} | {"optimizer": muon}
+        for key, bad in {**others, "trainer.compile": trainer["compile"]}.items():
             if bad:
                 yield f"trainer.strategy=fsdp cannot go with {key}={spelt(bad)}. Use trainer.strategy=ddp."
         if trainer["precision"] == "16-mixed":
@@ -141,8 +157,20 @@ def _weights(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"freeze={config['freeze']} would keep random weights. {remedy}, or use freeze=none."
     if pretrained:
         yield from misfits(model["_target_"].rpartition(".")[0].removeprefix("imgcls.models."), model)
-    if pretrained and {init["conv"], init["linear"], init["bias"]} != {"default"}:
+    drawn = [init.get(key, "default") for key in ("conv", "linear", "bias", "first")]
+    if pretrained and {*drawn} != {"default"}:
         yield f"init={init['name']} would overwrite the pretrained weights. Use init=default."
+
+
+def _endings(config: Mapping[str, Any]) -> Iterator[str]:
+    """Parts whose training ends early."""
+    if not (ends := config["freeze_after"]):
+        return
+    late = ",".join(end for end in ends.split(",") if int(end.partition("=")[2]) >= config["epochs"])
+    if late:
+        yield f"freeze_after={late}: there are only {config['epochs']} epochs. Use less, or leave it out."
+    if launch.count(config["trainer"]) > 1:
+        yield f"freeze_after={ends} uses one device. Use trainer.devices=1."
 
 
 def _features(config: Mapping[str, Any]) -> Iterator[str]:
@@ -158,6 +186,8 @@ def _features(config: Mapping[str, Any]) -> Iterator[str]:
             f"features=cached: augmentation ({', '.join(moving)}) makes every epoch's images new. "
             "Use augmentation=none, or features=live."
         )
+    if config["tta"] != "none":
+        yield f"features=cached keeps one view of an image, not tta={config['tta']}. Use tta=none."
     if config["trainer"]["compile"]:
         yield "features=cached cannot go with trainer.compile=true, which rounds otherwise. Use one of them."
     if launch.count(config["trainer"]) > 1:
@@ -169,6 +199,15 @@ def _loggers(config: Mapping[str, Any]) -> Iterator[str]:
     for name in ("tensorboard", "wandb"):
         if config["logger"][name] and not find_spec(name):
             yield f"logger={name} needs the package {name}. pip install {name}, or leave it out."
+
+
+def _secrets(config: Mapping[str, Any]) -> Iterator[str]:
+    """A run keeps its whole configuration, and people share runs."""
+    for name, text in secrets().items():
+        for key, value in flat(config).items():
+            if text in str(value):
+                what = f"{key} holds the value of the environment variable {name}"
+                yield f"{what}, which would be saved with the run. Leave it out."
 
 
 def _tasks(config: Mapping[str, Any]) -> Iterator[str]:
@@ -184,6 +223,8 @@ def _tasks(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"source={config['source']} is for task=predict and task=explain. Add one, or leave it out."
     if task == "explain" and not find_spec("captum"):
         yield "task=explain needs the package captum. pip install 'imgcls[explain]'."
+    if task != "verify" and config["score"]:
+        yield "score=true is for task=verify. Add that, or leave it out."
     if task != "explain" and config["layer"]:
         yield f"layer={config['layer']} is for task=explain. Add that, or leave it out."
     yield from _what(task, config["what"], config["filter"])

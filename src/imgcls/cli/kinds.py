@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 class Kind(Protocol):
     """What all kinds can do."""
@@ -20,7 +22,7 @@ def spelt(value: object) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(spelt, value))}]"
     # What YAML and Hydra would read as a number, a switch or nothing
-    mistakable = r"[-+]?[\d.]+(e[-+]?\d+)?|true|false|null|nan|[-+]?inf"
+    mistakable = r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|true|false|null|nan|[-+]?inf"
     text = str(value)
     return f"'{text}'" if isinstance(value, str) and re.fullmatch(mistakable, text.lower()) else text
 
@@ -125,8 +127,26 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Either:
+    """Of one kind or of another."""
+
+    one: Kind
+    other: Kind
+
+    def accepts(self, value: Any) -> bool:
+        """What one of them accepts."""
+        return self.one.accepts(value) or self.other.accepts(value)
+
+    def __str__(self) -> str:
+        return f"{self.one} or {self.other}"
+
+
+@dataclass(frozen=True)
 class Text:
-    """Text of a pattern, by default any but none; `null` and `flag` (true or false) as they say."""
+    """Text of a pattern, by default any but none; `null` and `flag` (true or false) as they say.
+
+    Control characters are in no text: it becomes the name of a folder, or is shown on a terminal.
+    """
 
     what: str
     pattern: str = ".+"
@@ -137,7 +157,11 @@ class Text:
         """Numbers are not text, unless they are quoted."""
         if value is None or isinstance(value, bool):
             return self.null if value is None else self.flag
-        return isinstance(value, str) and re.fullmatch(self.pattern, value) is not None
+        return (
+            isinstance(value, str)
+            and re.fullmatch(self.pattern, value) is not None
+            and not CONTROL.search(value)
+        )
 
     def __str__(self) -> str:
         return self.what + (" or null" if self.null else "")

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from imgcls.cli.kinds import Choice, Kind, Number, Numbers, Text, Texts, Words, like, spelt
+from imgcls.cli.kinds import Choice, Either, Kind, Number, Numbers, Text, Texts, Words, like, spelt
 from imgcls.cli.names import missing_object
 from imgcls.naming import flat
 
 TASKS = (
-    *("train", "evaluate", "predict", "explain", "compare", "find", "list", "doctor", "convert"),
+    *("train", "evaluate", "predict", "explain", "compare", "find", "list", "doctor", "convert", "verify"),
     *("reproduce", "study"),
 )
 MONITORS = ("train/loss", "train/acc", "val/loss", "val/acc")
@@ -24,16 +24,25 @@ RULES: dict[str, Kind] = {
     "accumulate": COUNT,
     "clip": Number(0, above=True, null=True),
     "ema": Number(0, 1, above=True, below=True, null=True),
+    "lookahead": Number(0, 1, above=True, below=True, null=True),
     "select": Choice(("best", "last")),
     "freeze": Text("none, backbone, all_but=NAME,NAME or until=NAME", "none|backbone|(all_but|until)=.+"),
+    "freeze_after": Text(
+        "NAME=EPOCHS or NAME=EPOCHS,NAME=EPOCHS, such as layer1=3",
+        r"[\w.]+=[1-9]\d*(,[\w.]+=[1-9]\d*)*",
+        null=True,
+    ),
     "features": Choice(("live", "cached")),
+    "tta": Choice(("none", "mirror", "shift", "mirror_shift")),
     "early_stopping.patience": Number(1, whole=True, null=True),
     "early_stopping.monitor": Choice(MONITORS),
     "early_stopping.min_delta": Number(0),
     "checkpoint_minutes": Number(0, above=True),
+    "on_divergence": Choice(("stop", "record")),
     "output": Text("a folder"),
     "name": Text(*NAME, null=True),
     "run": Text("the folder of a run", null=True),
+    "score": Choice((True, False)),
     "source": Text("an image, a folder or a glob", null=True),
     "what": Text("text", null=True),  # which words depends on the task: imgcls.cli.conflicts
     "filter": Text("text", null=True),
@@ -76,6 +85,10 @@ RULES: dict[str, Kind] = {
     "optimizer.momentum": SHARE,
     "optimizer.betas": Numbers(SHARE, 2),
     "optimizer.weight_decay": Number(0),
+    "optimizer.bias_lr": Number(0, above=True),
+    "optimizer.head_lr": Number(0, above=True),
+    "optimizer.sgd_momentum": Number(0, 1, above=True, below=True),  # Nesterov's needs some
+    "optimizer.steps": Number(1, 99, whole=True),
     "schedule.name": Choice(("constant", "cosine", "onecycle", "plateau", "step")),
     "schedule.warmup": SHARE,
     "schedule.final": Number(0, 1),
@@ -93,7 +106,7 @@ RULES: dict[str, Kind] = {
     "trainer.precision": Choice(("auto", "32-true", "bf16-mixed", "16-mixed")),
     "trainer.threads": Number(1, 1024, whole=True, null=True),
     "trainer.profiler": Choice((None, "simple", "advanced")),
-    "augmentation.hflip": Number(0, 1),
+    "augmentation.hflip": Either(Number(0, 1), Text("alternating", "alternating")),
     "augmentation.vflip": Number(0, 1),
     "augmentation.crop": Number(0, whole=True),
     "augmentation.crop_mode": Choice(("zero", "reflect")),
@@ -116,6 +129,7 @@ RULES: dict[str, Kind] = {
     "init.conv": Choice(("default", "xavier", "he")),
     "init.linear": Choice(("default", "xavier", "he")),
     "init.bias": Choice(("default", "zero")),
+    "init.first": Choice(("default", "whitened")),
     "model.width": COUNT,
     "model.growth_rate": COUNT,
     "model.widths": Numbers(COUNT),

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback
 
 from imgcls import build, trials
 from imgcls.data.loader import Batch
-from imgcls.errors import ConfigError
+from imgcls.errors import ConfigError, DivergedError
 
 LOW, HIGH, STEPS = 1e-6, 10.0, 100
 MEMORY = 0.9  # how much of the smoothed loss is what it was
@@ -45,6 +45,10 @@ class Watch(Callback):
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """The classifier's sums begin at zero."""
         self.before = 0.0
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """The step that is not finite is not taken."""
+        self.diverged = isinstance(exception, DivergedError)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
