@@ -170,7 +170,7 @@ def test_logits_are_those_of_the_folder_to_the_bit(tmp_path: Path, shards: Path)
     assert set(first) == set(second) and all(np.array_equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_stopped_anywhere_and_continued_equals_uninterrupted(
     workers: int, tmp_path: Path, shards: Path
 ) -> None:

@@ -45,11 +45,9 @@ TO: dict[str, Callable[["subprocess.Popen[str]", int], None]] = {
     "process": lambda process, number: process.send_signal(number),
     "group": lambda process, number: os.killpg(process.pid, number),
 }
-CASES = [
-    ("fault-37", signal.SIGINT, "training", "process", ()),
-    ("fault-36", signal.SIGTERM, "test", "process", ()),
-]
+CASES = [("fault-37", signal.SIGINT, "training", "process", ())]
 SLOW_CASES = [
+    ("fault-36", signal.SIGTERM, "test", "process", ()),
     *(("fault-37", signal.SIGINT, phase, "process", ()) for phase in PHASES[1:]),
     *(("fault-36 kubernetes", signal.SIGTERM, phase, "process", ()) for phase in PHASES[:2]),
     *(("fault-38", signal.SIGHUP, phase, "process", ()) for phase in ("training", "test")),

@@ -188,7 +188,9 @@ def test_a_study_that_was_interrupted_draws_what_it_would_have_drawn(search: Any
     assert len(set(found[0])) == 14  # no seed came twice
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+@pytest.mark.parametrize(
+    "sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("random", "cmaes"))]
+)
 def test_samplers_search_the_interval(search: Any, sampler: str) -> None:
     done = search(RATE, "optimizer.momentum=interval(0,0.9)", sampler=sampler, n_trials=12)
     done.run()
@@ -293,6 +295,7 @@ def test_another_space_is_another_study(search: Any, tmp_path: Path) -> None:
     assert states(other) == []
 
 
+@pytest.mark.slow
 def test_a_database_keeps_a_study_too(search: Any, tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/study.db"
     search(RATE, storage=storage, n_trials=2).run()
