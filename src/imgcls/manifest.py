@@ -19,6 +19,7 @@ class Altered(Exception):
     """Says in what way a file is not as it was written."""
 
 
+REMEDY = "Restore it from a copy, or train anew (restart=true)."
 Entry = dict[str, Any]  # bytes, sha256, and what else there is to say of a file
 Entries = dict[str, list[Entry]]  # by the file's name
 

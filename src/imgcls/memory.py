@@ -12,6 +12,7 @@ MADV_HUGEPAGE = 14  # madvise(2)
 RESERVE = 4 << 30  # bytes of addresses, not of memory: only pages that are used count
 
 
+@cache
 def keep_freed() -> None:
     """Let the next step have what the last one freed, without asking the system.
 

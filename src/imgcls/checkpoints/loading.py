@@ -9,11 +9,10 @@ import torch
 
 from imgcls import manifest
 from imgcls.errors import CheckpointError
-from imgcls.manifest import Altered
+from imgcls.manifest import REMEDY, Altered
 from imgcls.runs import BEST, LAST, PREVIOUS, Run
 
 log = logging.getLogger(__name__)
-REMEDY = "Restore it from a copy, or train anew (restart=true)."
 
 
 def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -112,8 +112,8 @@ def tested(
     from imgcls import build, checkpoints, record
     from imgcls.scores import one_class
 
-    checkpoint = checkpoints.load(weights_of(run, config["select"]))
-    classifier = build.restored(config, checkpoint)
+    weights = weights_of(run, config["select"])
+    classifier = build.restored(config, checkpoints.load(weights))
     images = build.data(config, other or config["dataset"])
     fits(classifier.domain, images)
     trainer = build.trainer(config)
@@ -122,7 +122,7 @@ def tested(
     result = {
         "title": f"{config['model']['name']} of {run.path.name} on {images.source.title}",
         "of": str(run.path),
-        "weights": weights_of(run, config["select"]).stem,
+        "weights": weights.stem,
         "tta": config["tta"],
         "test": test,
         "classes": classes,

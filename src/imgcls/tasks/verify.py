@@ -11,7 +11,6 @@ from imgcls.runs import BEST, CONFIG, LAST, MANIFEST, METRICS, PREDICTIONS, PREV
 from imgcls.tasks import evaluate
 
 UNRECORDED = "no digest is recorded"
-REMEDY = "Restore it from a copy, or train anew (restart=true)."
 
 
 class Check(NamedTuple):
@@ -40,7 +39,7 @@ def main(config: Mapping[str, Any], config_dir: str | None = None, typed: Sequen
     if bad := [check for check in done if not check.good]:
         others = dict.fromkeys(check.file for check in bad[1:] if check.file != bad[0].file)
         more = f" (and {', '.join(others)})" if others else ""
-        raise CheckpointError(f"{run / bad[0].file}: {bad[0].found}{more}. {REMEDY}")
+        raise CheckpointError(f"{run / bad[0].file}: {bad[0].found}{more}. {manifest.REMEDY}")
     print(f"{run.path}: {len(done)} checks, everything as it was written")
 
 
