@@ -28,3 +28,11 @@ def test_a_step_asks_the_system_for_nothing():
 
     assert faults("keep") < 1000
     assert faults("leave") > 20 * 1000  # why it is there: 16,384 pages of 4 kB in each block
+
+
+def test_the_end_is_quick_and_silent():
+    """Where all that was imported is freed piece by piece, that takes over a second."""
+    code = "from imgcls import build, memory, report; memory.pass_over_modules(); print('said')"
+    end = "import sys; print('heard', file=sys.stderr); raise SystemExit(3)"
+    run = subprocess.run([sys.executable, "-c", f"{code}; {end}"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (3, "said\n", "heard\n")

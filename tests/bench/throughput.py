@@ -1,16 +1,19 @@
 """Images per second of training, as ratios measured in one interleaved run.
 
-    python tests/bench/throughput.py [rounds]
+    python tests/bench/throughput.py [rounds] [--keep]
 
 Three ways train the same network on the same shapes: `bare`, a PyTorch loop over float tensors that are
 already normalised and in memory; `imgcls`, the whole path from uint8 with augmentation and scores; and
 `plain`, Lightning in full precision over torchvision's per-image transforms with two worker processes.
+
+Ratios are compared with those that figures.json has of the last time; `--keep` writes them there.
 """
 
+import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,10 +32,11 @@ from imgcls.data.datamodule import ImageData
 from imgcls.data.sources import Images, Source
 from imgcls.runs import Run
 
+KEPT = Path(__file__).with_name("figures.json")
 # network, image (side, channels), batch size, steps a round, ways to compare
 CASES = {
     "resnet18, cifar stem, batch 128": ("resnet18", 32, 3, 128, 6, ("bare", "imgcls", "plain")),
-    "resnet20, batch 64": ("resnet20", 32, 3, 64, 30, ("bare", "imgcls")),
+    "resnet20, batch 32": ("resnet20", 32, 3, 32, 60, ("bare", "imgcls")),
     "convnet, 28 px grey, batch 32": ("convnet", 28, 1, 32, 400, ("bare", "imgcls")),
 }
 
@@ -158,38 +162,57 @@ def plain_loop(config: dict[str, Any], images: ImageData) -> Callable[[], float]
 LOOPS = {"bare": bare_loop, "imgcls": imgcls_loop, "plain": plain_loop}
 
 
-def measure(case: str, rounds: int, folder: str) -> Iterator[str]:
-    """Lines of figures: images/s of each way, and the median of ratios within a round."""
+def measure(case: str, rounds: int, folder: str) -> dict[str, list[float]]:
+    """Seconds of each way in each round."""
     model, side, channels, batch, steps, ways = CASES[case]
     config = config_of(model, channels, batch, folder)
     images = ImageData(random_source(batch * (steps + 1), side, channels), batch_size=batch, val_fraction=0)
     loops = {way: LOOPS[way](config, images) for way in ways}
     for loop in loops.values():
         loop()  # warm-up
-    seconds = {way: [] for way in ways}
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, loop in loops.items():
             seconds[way].append(loop())
+    return seconds
+
+
+def report(case: str, seconds: dict[str, list[float]], before: dict[str, float]) -> dict[str, float]:
+    """Print images/s of each way and ratios within a round beside those of before; returns their medians."""
+    *_, batch, steps, ways = CASES[case]
+    print(case)
     for way in ways:
-        yield f"  {way:8} {batch * steps / statistics.median(seconds[way]):10,.0f} images/s"
+        print(f"  {way:8} {batch * steps / statistics.median(seconds[way]):10,.0f} images/s")
+    medians = {}
     for other in ways[:1] + ways[2:]:
         ratios = sorted(b / a for a, b in zip(seconds["imgcls"], seconds[other], strict=True))
-        middle = statistics.median(ratios)
-        yield f"  imgcls / {other:6} {middle:6.1%}   (rounds: {ratios[0]:.1%} to {ratios[-1]:.1%})"
+        medians[other] = round(statistics.median(ratios), 4)
+        line = f"  imgcls / {other:6} {medians[other]:6.1%}   (rounds: {ratios[0]:.1%} to {ratios[-1]:.1%})"
+        if other in before:
+            # The spread of the rounds is what this machine can tell apart
+            slower = "  SLOWER" if ratios[-1] < before[other] else ""
+            line += f"   before: {before[other]:.1%}{slower}"
+        print(line, flush=True)
+    return medians
 
 
 def main() -> None:
     """Print all figures."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    words = [word for word in sys.argv[1:] if word != "--keep"]
+    rounds = int(words[0]) if words else 7
     register_resolvers()
     build.quiet()
     where = f"{devices.describe('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     print(f"{where}, {rounds} rounds")
+    before = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    if before and before["where"] != where:
+        print(f"before: {before['where']}")
+    found: dict[str, Any] = {"where": where}
     with TemporaryDirectory() as folder:
         for case in CASES:
-            print(case)
-            for line in measure(case, rounds, str(Path(folder))):
-                print(line, flush=True)
+            found[case] = report(case, measure(case, rounds, folder), before.get(case, {}))
+    if "--keep" in sys.argv:
+        KEPT.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """The parts of a sweep by themselves: what its jobs say of themselves, and how they are shown."""
 
 import io
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,13 @@ from rich.console import Console
 from imgcls import figures
 from imgcls.cli.arguments import read
 from imgcls.cli.command import examine
+from imgcls.errors import DataError
 from imgcls.sweeps import results
+from imgcls.sweeps import scribe as scribes
 from imgcls.sweeps.board import MOST, Board, swept
 from imgcls.sweeps.job import Job
 from imgcls.sweeps.pool import environments
+from imgcls.sweeps.scribe import Scribe
 
 
 def jobs(compose: Any, folder: Path, count: int = 3) -> list[Job]:
@@ -156,3 +162,51 @@ def test_ties_go_to_the_lower_validation_loss_and_never_to_the_test() -> None:
     assert [each["run"] for each in sorted(found, key=results._rank, reverse=True)] == ["b", "a", "failed"]
     bare = [row("c", None, None, 0.7), row("d", None, None, 0.8)]
     assert max(bare, key=results._rank)["run"] == "d"
+
+
+class Written:
+    """An ending that leaves word of the process that wrote it, or fails, or dies of it."""
+
+    def __init__(self, file: Path, trouble: str = "") -> None:
+        self.file, self.trouble = file, trouble
+
+    def write(self) -> None:
+        if self.trouble == "killed" and multiprocessing.parent_process():
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.trouble == "failed":
+            raise DataError("the disk went away.")
+        idle = os.sched_getscheduler(0) == os.SCHED_IDLE if hasattr(os, "SCHED_IDLE") else os.nice(0) > 0
+        self.file.write_text(f"{os.getpid()} {idle}")
+
+
+def test_endings_are_written_behind_the_jobs(compose: Any, tmp_path: Path) -> None:
+    made = jobs(compose, tmp_path)
+    scribe = Scribe()
+    try:
+        for job, trouble in zip(made, ("", "failed", None), strict=True):
+            job.end(0, "", None if trouble is None else Written(tmp_path / str(job.number), trouble))  # type: ignore[arg-type]
+            scribe.take(job)
+        assert made[2] in scribe.done()  # there is nothing to wait for
+        assert {job.number for job in scribe.done(patiently=True)} <= {0, 1}
+        assert [job.state for job in made] == ["finished", "failed", "finished"]
+        assert (made[1].code, made[1].reason) == (DataError.exit_code, "the disk went away.")
+        writer, idle = (tmp_path / "0").read_text().split()
+        assert int(writer) != os.getpid()
+        assert idle == "True"
+        # What cannot wait any more is written here
+        for job in (many := jobs(compose, tmp_path, scribes.QUEUE + 2)):
+            job.end(0, "", Written(tmp_path / f"many{job.number}"))  # type: ignore[arg-type]
+            scribe.take(job)
+        assert {job.number for job in scribe.done(patiently=True)} <= {job.number for job in many}
+        writers = {(tmp_path / f"many{job.number}").read_text().split()[1] for job in many}
+        assert writers == {"True", "False"}
+        # Whose writer is killed, writes here
+        made[0].end(0, "", Written(tmp_path / "killed", "killed"))  # type: ignore[arg-type]
+        scribe.take(made[0])
+        assert scribe.done(patiently=True) == [made[0]]
+        assert (tmp_path / "killed").read_text() == f"{os.getpid()} False"
+        scribe.take(made[0])  # and so do all after it
+        assert scribe.done(patiently=True) == [made[0]]
+        assert made[0].state == "finished"
+    finally:
+        scribe.close()

@@ -36,7 +36,7 @@ class Job:
     hopeless: bool = False  # a search has given it up
     seconds: float = 0.0
     label: str = ""  # what to call it, where its overrides say too much
-    _ending: "Ending | None" = field(default=None, repr=False)
+    ending: "Ending | None" = field(default=None, repr=False)  # what its worker left to be written
     _stamp: int = field(default=0, repr=False)
     _rows: list[dict[str, float]] = field(default_factory=list, repr=False)
 
@@ -101,21 +101,12 @@ class Job:
 
     def end(self, code: int, reason: str, ending: "Ending | None" = None) -> None:
         """Note how it ended."""
-        self._ending = ending
+        self.ending = ending
         self.code, self.reason = code, reason
         ended = "stopped" if code in (130, 143) else "failed"
         self.state = "finished" if code == 0 else "pruned" if self.hopeless else ended
         if self.state == "pruned":
             self.reason = ""
-
-    def conclude(self) -> None:
-        """Write what its worker has left to be written: that has the next job already."""
-        try:
-            if self._ending:
-                self._ending.write()
-        except Exception as error:
-            self.end(getattr(error, "exit_code", ImgclsError.exit_code), str(error))
-        self._ending = None
 
     @property
     def worth_another_try(self) -> bool:

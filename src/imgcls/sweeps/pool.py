@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from imgcls.sweeps.job import Ended, Job
+from imgcls.sweeps.scribe import Scribe
 from imgcls.sweeps.worker import main
 
 PATIENCE = 30.0  # seconds that a worker gets to save when the sweep is stopped
@@ -63,10 +64,13 @@ class Worker:
         self._used = False
         theirs.close()
 
-    def _end(self) -> None:
+    def dismiss(self) -> None:
         """An idle process ends by itself when nobody is left to talk to."""
         if self._connection:
             self._connection.close()
+
+    def _end(self) -> None:
+        self.dismiss()
         if self._process:
             if not self._used:  # it may still be loading
                 self._process.kill()
@@ -123,6 +127,7 @@ class Pool:
 
     def __init__(self, workers: Iterable["Worker"]) -> None:
         self.workers = list(workers)
+        self._scribe = Scribe()
         self.stopped: int | None = None  # the signal that did
 
     def run(
@@ -142,11 +147,11 @@ class Pool:
                 if not self._busy:
                     return
                 wait([c for worker in self.workers for c in worker.connections], TICK)
-                ended = [job for worker in self.workers if (job := worker.look())]
+                for job in [job for worker in self.workers if (job := worker.look())]:
+                    self._scribe.take(job)
                 self._hand_out(waiting)
-                for job in ended:
-                    job.conclude()
-                tick(ended)
+                # Who has no job left may be given one for what the last has come to
+                tick(self._scribe.done(patiently=any(not worker.job for worker in self.workers)))
                 self._pass_on()
 
     @property
@@ -194,10 +199,17 @@ class Pool:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def dismiss(self) -> None:
+        """Let all processes begin to end, which takes them a moment."""
+        for worker in self.workers:
+            worker.dismiss()
+        self._scribe.dismiss()
+
     def close(self) -> None:
         """End all processes."""
         for worker in self.workers:
             worker.close()
+        self._scribe.close()
 
 
 def environments(

@@ -107,10 +107,12 @@ class Sweep:
 
     def finish(self) -> int:
         """End the workers, say and write what came out; returns the exit code."""
-        self.close()
+        self.pool.dismiss()
+        self.board.close()
         trained = [job for job in self.jobs if job.trains]
         if trained:
             results.show(trained, self.output, self.typed)
+        self.close()
         return self.blame([job for job in self.jobs if job.state == "failed"])
 
     def close(self) -> None:

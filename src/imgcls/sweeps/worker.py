@@ -20,9 +20,8 @@ def main(connection: Connection, environment: Mapping[str, str]) -> None:
     The ending is what the parent still has to write, while the next job runs here; None if nothing.
     """
     os.environ.update(environment)
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    leave_group()
+    threading.Thread(target=follow_parent, daemon=True).start()
     from imgcls.__main__ import register_resolvers
 
     register_resolvers()
@@ -41,14 +40,18 @@ def main(connection: Connection, environment: Mapping[str, str]) -> None:
 
 def _load() -> None:
     """Import what every training does, before the first one comes."""
-    import matplotlib.backends.backend_agg  # noqa: F401
-
     from imgcls import build, memory, report  # noqa: F401
 
     memory.pass_over_modules()
 
 
-def _follow_parent() -> None:
+def leave_group() -> None:
+    """Let Ctrl-C reach the parent alone, which passes it on."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+
+
+def follow_parent() -> None:
     """Save and end when the parent has died: nobody is left who would wait for the jobs."""
     parent = parent_process()
     assert parent is not None
