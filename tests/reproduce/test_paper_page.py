@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,14 @@ def test_scores_over_a_setting_are_beside_the_papers(entries: Entries, finish: A
 )
 def test_titles(name: str, title: str) -> None:
     assert titled(name) == title
+
+
+def test_what_the_paper_does_not_report_keeps_its_title(outcome: Outcome) -> None:
+    silent = [
+        replace(entry, row=replace(entry.row, reported=dict.fromkeys(entry.row.reported)))
+        for entry in outcome.entries[:2]
+    ]
+    columns, rows = texts.grid(outcome, silent)
+    assert [name for name in columns if "ours" in name] == [name for name in columns if ": ours" in name]
+    assert "test acc, %: ours" in columns
+    assert rows[0][columns.index("test acc, %: ours")] == "20.00 ± 0.40"

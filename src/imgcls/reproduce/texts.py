@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from imgcls.reproduce.outcome import NOT_RUN, Outcome, titled
 from imgcls.reproduce.rows import Entry
@@ -20,16 +21,19 @@ def grid(outcome: Outcome, entries: Sequence[Entry]) -> Grid:
     found = [{s.title: s for s in scores(entry, outcome.judge)} for entry in entries]
     titles = list(dict.fromkeys(title for each in found for title in each))
     units = {s.title: ", %" for each in found for s in each.values() if s.metric in SHARES}
-    columns = ["row", "what"]
-    for title in titles:
-        columns += [f"{title}{units.get(title, '')}: paper", "ours", "difference", "verdict"]
-    columns += ["training, s", "state", "run"]
+    parts = ("paper", "ours", "difference", "verdict")
+    columns = [("", "row"), ("", "what"), *product(titles, parts)]
+    columns += [("", "training, s"), ("", "state"), ("", "run")]
     rows = []
     for entry, own in zip(entries, found, strict=True):
         cells = [cell for title in titles for cell in _cells(own.get(title))]
         rows.append([entry.row.id.partition(".")[2], entry.row.title, *cells, *_ending(entry)])
     kept = [n for n, _ in enumerate(columns) if any(row[n] for row in rows)]
-    return [columns[n] for n in kept], [[row[n] for n in kept] for row in rows]
+    heads, before = [], ""
+    for title, name in (columns[n] for n in kept):  # a title stands on the first column that is its
+        heads.append(f"{title}{units.get(title, '')}: {name}" if title not in ("", before) else name)
+        before = title
+    return heads, [[row[n] for n in kept] for row in rows]
 
 
 def _cells(score: Score | None) -> list[str]:
