@@ -1,7 +1,7 @@
 # Two commands for a fresh clone: `make run` and `make test`. Both make .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: help run test test-slow lint types bench clean
+.PHONY: help run test test-slow faults lint types audit bench clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -17,8 +17,11 @@ run: .venv/.made ## train the bundled default (handwritten digits), seconds
 test: .venv/.made ## all fast tests
 	$(BIN)/python -m pytest -n auto
 
-test-slow: .venv/.made ## minutes: kill points, real data where IMGCLS_DATA points at it
+test-slow: .venv/.made ## an hour: all that the fast tests leave out, real data where IMGCLS_DATA points at it
 	$(BIN)/python -m pytest -m slow
+
+faults: .venv/.made ## the part of it that breaks things on purpose: docs/reliability.md
+	$(BIN)/python -m pytest -m slow tests/faults tests/sweeps
 
 lint: .venv/.made ## ruff: errors and format
 	$(BIN)/ruff check .
@@ -26,6 +29,9 @@ lint: .venv/.made ## ruff: errors and format
 
 types: .venv/.made ## mypy
 	$(BIN)/mypy
+
+audit: .venv/.made ## known vulnerabilities of what is installed, as the package index has them
+	$(BIN)/python .ci/audit.py
 
 bench: .venv/.made ## training loop and data path against bare PyTorch and plain Lightning
 	$(BIN)/python tests/bench/throughput.py

@@ -76,6 +76,8 @@ def test_the_same_run(words: str, compose: Any) -> None:
         "schedule=constant",
         "trainer.precision=32-true",
         "trainer.deterministic=true",
+        "trainer.compile=true",
+        "trainer.threads=2",
         "ema=0.99",
         "tta=mirror",
         "lookahead=0.9",

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from imgcls import __version__
+from imgcls import __version__, memory
 from imgcls.cli import arguments
 from imgcls.distributed import launch
 from imgcls.errors import (
@@ -34,6 +34,7 @@ failures: list[tuple[int, str]] = []  # of a sweep's jobs in this process: exit 
 
 def main(argv: list[str] | None = None) -> None:
     """Run a command line; exits with a code of its own for each class of error."""
+    memory.end_at_once()
     if launch.waits():
         return _rank()
     typed = arguments.read(sys.argv[1:] if argv is None else argv)
@@ -187,7 +188,7 @@ def _check_folders(done: "Checked", sweeps: bool) -> None:
     """What the jobs read must be there, and what they write must be writable."""
     from omegaconf import OmegaConf
 
-    from imgcls import runs
+    from imgcls import runs, weights
     from imgcls.compare import collect
     from imgcls.tasks import evaluate
 
@@ -196,6 +197,9 @@ def _check_folders(done: "Checked", sweeps: bool) -> None:
             if job["run"]:
                 run = runs.Run.existing(job["run"], job["output"])
                 evaluate.settings_of(run, job, done.keys)
+            if file := job["init"].get("file"):
+                with weights.opened(Path(file).expanduser()):
+                    pass  # whether it fits is known once there is a network
             if job["task"] == "compare":
                 collect.find(job["runs"], job["output"])
         assert done.first is not None  # there are no problems

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -40,6 +41,7 @@ from imgcls.optim.lookahead import Lookahead
 from imgcls.optim.muon import Muon
 from imgcls.progress import ProgressBar
 from imgcls.runs import Run
+from imgcls.weights import read_into
 
 Config = Mapping[str, Any]
 
@@ -129,7 +131,11 @@ def classifier(config: Config, images: ImageData) -> Classifier:
     )
     height, width, channels = images.shape
     domain = Domain(list(images.classes), max(height, width), channels, prepare.size, prepare.channels)
-    made = _assemble(config, prepare, domain, config["epochs"] * images.steps_per_epoch)
+    file = config["init"].get("file")
+    with without_weights() if file else nullcontext():
+        made = _assemble(config, prepare, domain, config["epochs"] * images.steps_per_epoch)
+    if file:
+        read_into(made.network, Path(file).expanduser(), config["init"]["head"])
     if config["init"].get("first") == "whitened":
         count, part = patches_of(prepare.size)
         whiten(made.network, map(prepare, images.sample(count, "whitening").split(part)))
@@ -164,7 +170,8 @@ def _assemble(config: Config, prepare: Prepare, domain: Domain, steps: int = 1) 
     network = call(
         config["model"], num_classes=len(domain.classes), in_channels=domain.channels, image_size=domain.size
     )
-    initialise(network, **{k: v for k, v in config["init"].items() if k not in ("name", "first")})
+    drawn = {k: v for k, v in config["init"].items() if k not in ("name", "first", "file", "head")}
+    initialise(network, **drawn)
     frozen = freeze(network, config["freeze"])
     if config["trainer"]["channels_last"]:
         network = network.to(memory_format=torch.channels_last)

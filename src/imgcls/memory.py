@@ -50,13 +50,19 @@ def pass_over_modules() -> None:
     Only once in a process: later there are the leavings of a run among what would never be freed.
     """
     gc.freeze()
-    atexit.register(_leave_the_rest)
+    end_at_once()
 
 
-def _leave_the_rest() -> None:
-    """End without freeing a million objects one by one, which takes a second: the system does it at once.
+@cache
+def end_at_once() -> None:
+    """Let this process end without freeing a million objects one by one, which takes a second.
 
-    The bindings of triton call what is left a leak, after all that this program has to say.
+    The bindings of triton call what is left a leak, on a stderr that nobody has anything more to say on.
     """
+    atexit.register(_leave_all)
+
+
+def _leave_all() -> None:
+    gc.freeze()
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -25,6 +25,8 @@ OFF: dict[str, Any] = {
     "lookahead": None,
     "freeze_after": None,
     "init.first": "default",
+    "init.file": None,
+    "init.head": "file",
     "optimizer.bias_lr": 1.0,
     "optimizer.head_lr": 1.0,
 }

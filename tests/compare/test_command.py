@@ -16,7 +16,7 @@ from imgcls.cli.kinds import Texts
         ("task=compare runs=[a,b]", 6, "runs=a is not there."),
         ("task=compare runs=a,b", 2, "runs=a,b is several values. Write [a,b], or add -m for a sweep."),
         ("task=compare runs=[]", 2, "runs=[] must be a folder, a glob or a list of them"),
-        ("task=compare to=excel", 2, "to=excel must be one of null, csv, parquet, latex, markdown."),
+        ("task=compare to=excel", 2, "to=excel must be one of null, csv, parquet, latex, markdown, "),
         ("runs=outputs", 2, "runs=outputs is for task=compare. Add that, or leave it out."),
         ("to=csv", 2, "to=csv is for task=compare. Add that, or leave it out."),
     ],

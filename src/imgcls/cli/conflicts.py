@@ -15,8 +15,10 @@ from imgcls.distributed import launch
 from imgcls.models.checks import misfits
 from imgcls.naming import STUDIES, flat
 
-USE_RUNS = ("evaluate", "predict", "explain", "verify")  # tasks that use a finished run
-LOOKS = ("list", "doctor", "verify")  # tasks that write nothing and need no folder
+USE_RUNS = ("evaluate", "predict", "explain", "verify", "export")  # tasks that use a finished run
+# Tasks that write nothing, or just what they are to make: they need neither a log nor Hydra's folder
+LOOKS = ("list", "doctor", "verify", "export")
+TO = {"compare": ("csv", "parquet", "latex", "markdown"), "export": ("safetensors", "pt2")}
 WHAT = {"list": ("models", "datasets", "runs", "groups", "options"), "find": ("lr", "batch_size")}
 
 
@@ -150,16 +152,17 @@ def _devices(config: Mapping[str, Any]) -> Iterator[str]:
 def _weights(config: Mapping[str, Any]) -> Iterator[str]:
     """Weights that were trained before, or were not."""
     model, init = config["model"], config["init"]
-    pretrained = model.get("pretrained")
-    if config["freeze"] != "none" and not pretrained:
+    pretrained, file = model.get("pretrained"), init.get("file")
+    if config["freeze"] != "none" and not (pretrained or file):
         others = "model=resnet18, vgg16, torchvision or another that has model.pretrained"
         remedy = "Add model.pretrained=true" if "pretrained" in model else f"Choose {others}"
         yield f"freeze={config['freeze']} would keep random weights. {remedy}, or use freeze=none."
     if pretrained:
         yield from misfits(model["_target_"].rpartition(".")[0].removeprefix("imgcls.models."), model)
     drawn = [init.get(key, "default") for key in ("conv", "linear", "bias", "first")]
-    if pretrained and {*drawn} != {"default"}:
-        yield f"init={init['name']} would overwrite the pretrained weights. Use init=default."
+    if (pretrained or file) and {*drawn} != {"default"}:
+        whose = "the pretrained weights" if pretrained else f"the weights of init.file={file}"
+        yield f"init={init['name']} would overwrite {whose}. Use init=default."
 
 
 def _endings(config: Mapping[str, Any]) -> Iterator[str]:
@@ -229,9 +232,11 @@ def _tasks(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"layer={config['layer']} is for task=explain. Add that, or leave it out."
     yield from _what(task, config["what"], config["filter"])
     yield from _studies(config)
-    for key in ("runs", "to"):
-        if config[key] and task != "compare":
-            yield f"{key}={spelt(config[key])} is for task=compare. Add that, or leave it out."
+    if config["runs"] and task != "compare":
+        yield f"runs={spelt(config['runs'])} is for task=compare. Add that, or leave it out."
+    for user, forms in TO.items():
+        if config["to"] in forms and task != user:
+            yield f"to={config['to']} is for task={user}. Add that, or leave it out."
     if task == "convert":
         yield from _convert(config)
     elif config["shards"]:

@@ -17,6 +17,7 @@ TASKS
   explain     what a finished run looks at: Grad-CAM, feature maps, its test images in the plane
   compare     finished runs side by side, as a page and as figures (runs='outputs/cifar10-*')
   find        try out a learning rate or a batch size (what=lr or what=batch_size)
+  export      publish a finished run: weights as safetensors, a model card; to=pt2: a program too
   verify      check a finished run against what was written: digests, counts; score=true tests again
   list        what there is: what=models, datasets, runs, groups or options; filter=NAME
   doctor      check software, machine and data for a run; says what to mend

@@ -37,6 +37,7 @@ IDLE: tuple[tuple[str, Callable[[Config], bool], str], ...] = (
     ),
     ("fit", lambda c: c["task"] not in ("predict", "explain"), "it is for task=predict and task=explain"),
     ("trust", lambda c: c["task"] not in USE_RUNS, "it is for tasks that use a finished run"),
+    ("init.head", lambda c: not c["init"].get("file"), "all weights are drawn. Add init.file=FILE"),
     ("shard_mb", lambda c: c["task"] != "convert", "it is for task=convert"),
     ("trainer.profiler checkpoint_minutes", lambda c: c["task"] not in TRAINS, "it is for training"),
     ("trainer.sync_batchnorm trainer.strategy trainer.timeout", _one_device, "there is one device"),

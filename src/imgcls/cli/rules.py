@@ -9,7 +9,7 @@ from imgcls.naming import flat
 
 TASKS = (
     *("train", "evaluate", "predict", "explain", "compare", "find", "list", "doctor", "convert", "verify"),
-    *("reproduce", "study"),
+    *("reproduce", "study", "export"),
 )
 MONITORS = ("train/loss", "train/acc", "val/loss", "val/acc")
 SEVERAL = ("logger",)  # groups whose options add up: logger=[tensorboard,wandb]
@@ -48,7 +48,7 @@ RULES: dict[str, Kind] = {
     "filter": Text("text", null=True),
     "layer": Text("the name of a part of the network", null=True),
     "runs": Texts("a folder, a glob or a list of them, as [a,b], or null"),
-    "to": Choice((None, "csv", "parquet", "latex", "markdown")),
+    "to": Choice((None, "csv", "parquet", "latex", "markdown", "safetensors", "pt2")),
     "shards": Text("a folder", null=True),
     "shard_mb": Number(0, above=True),
     "paper": Text("the name of a paper", null=True),
@@ -130,6 +130,8 @@ RULES: dict[str, Kind] = {
     "init.linear": Choice(("default", "xavier", "he")),
     "init.bias": Choice(("default", "zero")),
     "init.first": Choice(("default", "whitened")),
+    "init.file": Text("a .safetensors file", r".+\.safetensors", null=True),
+    "init.head": Choice(("file", "new")),
     "model.width": COUNT,
     "model.growth_rate": COUNT,
     "model.widths": Numbers(COUNT),

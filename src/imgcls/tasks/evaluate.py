@@ -26,6 +26,7 @@ OWN = (
     "tta",
     "trust",
     "score",
+    "to",
     "hydra",
 )
 FILES = [

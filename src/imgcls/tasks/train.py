@@ -72,6 +72,8 @@ def describe(config: Mapping[str, Any], images: Any) -> str:
         key: config[key]["name"]
         for key in ("model", "optimizer", "schedule", "augmentation", "scaling", "init")
     }
+    if file := config["init"].get("file"):
+        names["init"] = file
     return (
         f"{names['model']} on {images.source.title} ({len(images.train_rows):,} images{held}): "
         f"{names['optimizer']}, lr {config['optimizer']['lr']:g} ({names['schedule']}), "
