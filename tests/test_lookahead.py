@@ -12,10 +12,10 @@ from imgcls.optim.lookahead import EVERY, Lookahead
 
 def train(decay: float, steps: int, moves: list[torch.Tensor]) -> list[torch.Tensor]:
     """A network that drifts by `moves`, and where it is after each step."""
-    module: Any = SimpleNamespace(network=nn.BatchNorm1d(3))
+    module: Any = SimpleNamespace(network=nn.BatchNorm1d(3), steps=steps)
     weight = module.network.weight.data.zero_()
     look, seen = Lookahead(decay), []
-    trainer: Any = SimpleNamespace(estimated_stepping_batches=steps, global_step=0)
+    trainer: Any = SimpleNamespace(global_step=0)
     look.on_train_start(trainer, module)
     for move in moves:
         weight.add_(move)
@@ -46,12 +46,13 @@ def test_a_state_goes_on() -> None:
     one, two = Lookahead(0.9), Lookahead(0.9)
     one.slow = {"weight": torch.ones(3)}
     two.load_state_dict(one.state_dict())
-    module: Any = SimpleNamespace(network=nn.Linear(1, 3, bias=False))
-    two.on_train_start(SimpleNamespace(estimated_stepping_batches=5), module)
+    module: Any = SimpleNamespace(network=nn.Linear(1, 3, bias=False), steps=5)
+    trainer: Any = SimpleNamespace()
+    two.on_train_start(trainer, module)
     assert torch.equal(two.slow["weight"], torch.ones(3))
-    norm: Any = SimpleNamespace(network=nn.BatchNorm1d(2))
+    norm: Any = SimpleNamespace(network=nn.BatchNorm1d(2), steps=5)
     fresh = Lookahead(0.9)
-    fresh.on_train_start(SimpleNamespace(estimated_stepping_batches=5), norm)
+    fresh.on_train_start(trainer, norm)
     assert set(fresh.slow) == {"weight", "bias", "running_mean", "running_var"}
 
 

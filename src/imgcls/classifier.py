@@ -23,7 +23,7 @@ from imgcls.data.prepare import Prepare
 from imgcls.data.views import views
 from imgcls.distributed import ranks
 from imgcls.divergence import blown_up, finite_gradients
-from imgcls.errors import DivergedError
+from imgcls.errors import CheckpointError, DivergedError
 from imgcls.lean import LeanEpochLoop
 from imgcls.models.freeze import hold
 from imgcls.optim import early, schedules
@@ -109,6 +109,8 @@ class Classifier(LightningModule):
         self.direct = isinstance(self.trainer.fit_loop.epoch_loop, LeanEpochLoop)
         self.scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         self._finish_loading()
+        if self.trainer.checkpoint_callbacks:
+            self._images()  # now: a save on a signal has no time for a digest
         self.on_train_epoch_start()  # which Lightning leaves out where an epoch is gone on with
 
     def on_train_epoch_start(self) -> None:
@@ -332,13 +334,29 @@ class Classifier(LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is ours: the domain, the epoch's sums, the plateau."""
+        """Add what is ours: the domain, the images, the epoch's sums, the plateau."""
         checkpoint["imgcls"] = {
             "domain": asdict(self.domain),
+            "images": self._images(),
             "seen": ranks.gathered(self.seen),
             "plateau": self.plateau.state_dict() if self.plateau else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back, when training starts: the plateau exists only once the optimizer does."""
+        """Take it back, when training starts: the plateau exists only once the optimizer does.
+
+        Raises:
+            CheckpointError: it was trained on other images.
+        """
         self._resumed = checkpoint["imgcls"]
+        then, now = self._resumed.get("images"), self._images()
+        if then and now and then[0] == now[0] and then != now:
+            raise CheckpointError(
+                "the checkpoint was trained on other images than those that dataset.root has now. "
+                "Restore them, or use restart=true to train anew."
+            )
+
+    def _images(self) -> tuple[str, str] | None:
+        """What the images are: their digest, which for files that are not decoded is of another kind."""
+        source = getattr(self.trainer.datamodule, "source", None)  # type: ignore[attr-defined]
+        return (type(source.train.pixels).__name__, source.digest) if source else None

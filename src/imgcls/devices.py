@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def describe(device: str) -> str:
         return platform.processor() or platform.machine()
 
 
+@cache
+def _own_threads() -> int:
+    """What this process began with: a job before may have had a number of its own."""
+    return torch.get_num_threads()
+
+
 def settle(trainer: Mapping[str, Any]) -> tuple[str, str]:
     """(accelerator, precision) for the trainer group, said in the log."""
     device = accelerator(trainer["accelerator"])
@@ -69,8 +76,8 @@ def settle(trainer: Mapping[str, Any]) -> tuple[str, str]:
     exact = precision(trainer["precision"], device)
     if device == "cpu":
         memory.keep_freed()
-    if trainer["threads"]:
-        torch.set_num_threads(trainer["threads"])
+    own = _own_threads()
+    torch.set_num_threads(trainer["threads"] or own)
     layout = "channels_last" if trainer["channels_last"] else "channels_first"
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     why = (

@@ -20,7 +20,7 @@ from imgcls.cli import command, help, rules
 from imgcls.cli.composing import Conf
 from imgcls.cli.conflicts import conflicts
 from imgcls.cli.kinds import Choice, Kind, Number, Numbers
-from imgcls.errors import ConfigError
+from imgcls.errors import ConfigError, printable
 from imgcls.naming import flat
 from imgcls.runs import Run
 
@@ -215,7 +215,7 @@ def test_what_is_not_valid_is_refused_in_a_line(count: int) -> None:
         if is_taken(word):
             return
         done = asked([word])
-        lines = done.problems or conflicts(done.jobs[0])
+        lines = [printable(line) for line in done.problems or conflicts(done.jobs[0])]  # as they are shown
         seen += 1
         assert lines, word
         # A letter more may make a short name, or a key of another program

@@ -1,13 +1,15 @@
 """Data that is missing, half there, or not what it seems. Which fault of data is tried where:
 
-80-82, 84-86  tests/data/test_sources.py (missing, no network, silent server, damaged files and archives)
+80-81, 84-86  tests/data/test_sources.py (missing, no network, damaged files and archives)
 87-94         test_image_files.py, tests/data/test_images.py, test_scan.py, test_folder.py
 95-105        tests/data/test_layout.py, test_scan.py (105); here what the plain reader does
-48-50, 83, 106, 127 and a disk that goes away: here
+48-50, 82, 83, 86, 106, 127 and a disk that goes away: here
 """
 
 import os
 import signal
+import socket
+import tarfile
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +21,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from PIL import Image
-from torchvision.datasets import ImageFolder
+from torchvision.datasets import MNIST, ImageFolder
 
 from imgcls import build, report
 from imgcls.cli import command
-from imgcls.data import fetch, layout, loader, shards
+from imgcls.data import fetch, layout, loader, shards, sources
 from imgcls.data.folder import folder
 from imgcls.data.loader import Rows, WorkerLoader
 from imgcls.errors import ConfigError, DataError, resource_trouble
@@ -75,6 +77,33 @@ def test_fault_83_a_download_that_is_killed(tmp_path: Path) -> None:
         Half.killed = True
     assert sorted(path.name for path in tmp_path.iterdir()) == [".imgcls.lock", "x.bin"]
     assert (tmp_path / "x.bin").read_bytes() == b"1234567890"
+
+
+def test_fault_82_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the question, and is given up in time."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        monkeypatch.setattr(MNIST, "mirrors", [url])
+        monkeypatch.setattr(fetch, "TIMEOUT", 0.3)
+        with pytest.raises(
+            DataError, match=r"MNIST is not in .* could not be downloaded \(no answer in 30 s\)\."
+        ):
+            sources.mnist(str(tmp_path), True)
+    assert [path.name for path in tmp_path.iterdir()] == [".imgcls.lock"]
+
+
+def test_fault_86_an_archive_that_leaves_its_folder(tmp_path: Path) -> None:
+    """It has not the published digest, and so is not even opened."""
+    root = tmp_path / "data"
+    root.mkdir()
+    (tmp_path / "x").write_bytes(b"x")
+    with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as tar:
+        for name in ("../escaped", "cifar-10-batches-py/data_batch_1"):
+            tar.add(tmp_path / "x", name)
+    with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz there is damaged"):
+        sources.cifar10(str(root), False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "x"]
+    assert sorted(path.name for path in root.iterdir()) == [".imgcls.lock", "cifar-10-python.tar.gz"]
 
 
 # ------------------------------------------------------------------------------ processes that read images

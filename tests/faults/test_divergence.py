@@ -100,6 +100,7 @@ WAYS = {
     "full precision": ("trainer.precision=32-true",),
     "not fused": ("optimizer.fused=false",),
     "adam": ("optimizer=adam", "optimizer.lr=0.05"),
+    "fault-54 early stopping": ("early_stopping.monitor=val/acc", "early_stopping.patience=2"),
 }
 
 

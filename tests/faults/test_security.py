@@ -417,6 +417,14 @@ def test_fault_125_doctor_knows_the_malicious_ones() -> None:
     assert {("lightning", version) for version in KNOWN_BAD["lightning"][:2]} <= set(software.MALICIOUS)
 
 
+def test_fault_129_it_is_said_that_a_configuration_is_code() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        "A training configuration is code, as everywhere in Hydra: run only configurations that you trust."
+        in text
+    )
+
+
 def test_messages_are_one_line() -> None:
     """Whatever a file is called."""
     assert str(ImgclsError("a\nb\x1b[2J \udcff ü")) == r"a\nb\x1b[2J \udcff ü"

@@ -34,14 +34,24 @@ def write_whole(
         with part.open("rb") as file:
             os.fsync(file.fileno())
         rename(part, path)
-    except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+    except (OSError, RuntimeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or _trouble(part)
         part.unlink(missing_ok=True)
-        reason = (isinstance(error, OSError) and error.strerror) or "no space left"
         free = shutil.disk_usage(path.parent).free / 1e6
         raise ResourceError(
             f"cannot write {path} ({reason}; {free:.1f} MB free). Free space, then give the same command: "
             "it goes on from the checkpoint before."
         ) from error
+
+
+def _trouble(part: Path) -> str:
+    """What the file system says when it is asked for more: torch calls any trouble a wrong position."""
+    try:
+        with part.open("ab") as file:
+            file.write(bytes(1_000_000))
+    except OSError as error:
+        return error.strerror or str(error)
+    return "no space left"
 
 
 class AtomicIO(TorchCheckpointIO):

@@ -26,7 +26,7 @@ class Lookahead(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with the network's weights, or go on with those of a checkpoint."""
-        self.steps = int(trainer.estimated_stepping_batches)
+        self.steps = pl_module.steps  # type: ignore[assignment]
         fast = self._fast(pl_module)
         self.slow = {k: self.slow[k].to(v.device) if self.slow else v.clone() for k, v in fast.items()}
 
