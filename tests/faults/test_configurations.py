@@ -24,6 +24,7 @@ from imgcls.errors import ConfigError, printable
 from imgcls.naming import flat
 from imgcls.runs import Run
 
+SLOW = [pytest.mark.slow, pytest.mark.timeout(3600)]
 FUZZ = settings(
     deadline=None, derandomize=True, database=None, suppress_health_check=[*HealthCheck], print_blob=False
 )
@@ -136,7 +137,7 @@ def follow(words: list[str]) -> float:
             tuple(name for name in sorted(OPTIONS["model"]) if name not in OTHERS and not LARGE.search(name)),
             200,
             id="all but the large",
-            marks=pytest.mark.slow,
+            marks=SLOW,
         ),
     ],
 )
@@ -203,7 +204,7 @@ def is_taken(word: str) -> bool:
     return bool(kind and kind.accepts(read.values[0])) if kind else False
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(1500, marks=SLOW)])
 def test_what_is_not_valid_is_refused_in_a_line(count: int) -> None:
     seen = 0
 
@@ -226,7 +227,7 @@ def test_what_is_not_valid_is_refused_in_a_line(count: int) -> None:
     assert seen > count / 2
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(1500, marks=SLOW)])
 def test_any_words_at_all_are_answered(count: int) -> None:
     """Never by an exception."""
     some = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
