@@ -1,5 +1,6 @@
 """Processes that write the last files of a sweep's runs, in the time that the jobs leave."""
 
+import gc
 import multiprocessing
 import os
 import threading
@@ -9,6 +10,7 @@ from contextlib import suppress
 from queue import Full
 from typing import TYPE_CHECKING
 
+from imgcls import memory
 from imgcls.errors import ImgclsError
 from imgcls.sweeps.job import Job
 from imgcls.sweeps.worker import follow_parent, leave_group
@@ -94,6 +96,9 @@ def _prepare() -> None:
 
     from imgcls import report  # noqa: F401
 
+    memory.pass_over_modules()
+
 
 def _write(ending: "Ending") -> None:
     ending.write()
+    gc.collect()  # figures are rings of objects: left to themselves, those of a hundred runs add up
