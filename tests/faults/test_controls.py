@@ -16,7 +16,9 @@ import pytest
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from plain import BATCH, ROWS, Plain, forked, loader, trainer, weights
+from stock import BATCH, ROWS, Plain, forked, loader, trainer, weights
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the plain libraries say much
 
 STATE = {"w": torch.zeros(1_000_000)}  # 4 MB
 

@@ -12,8 +12,11 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from plain import BATCH, ROWS, Numbers, Plain, loader, trainer, weights
+from stock import BATCH, ROWS, Numbers, Plain, loader, trainer, weights
+
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the plain libraries say much
 
 STEPS = ROWS // BATCH
 

@@ -24,10 +24,12 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
-from plain import BATCH, ROWS, Numbers, Plain, loader, trainer, weights
+from stock import BATCH, ROWS, Numbers, Plain, loader, trainer, weights
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 from torchvision.datasets import MNIST, ImageFolder, utils
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the plain libraries say much
 
 # ---------------------------------------------------------------------------------------------------- numbers
 

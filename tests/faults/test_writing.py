@@ -10,8 +10,8 @@ import pytest
 import torch
 from checkpointed import save, state
 from lightning.pytorch.callbacks import Callback
-from plain import forked
 from same import differences
+from stock import forked
 
 from imgcls import build, checkpoints
 from imgcls.errors import ImgclsError

@@ -165,6 +165,7 @@ def test_a_finished_run_does_not_need_the_weights_again(words: str, cache: Path,
     assert problems == []
     images = build.data(config)
     made = build.classifier(config, images).eval()
+    made.trainer = build.trainer(config)
     checkpoint: dict[str, Any] = {"state_dict": made.state_dict(), "imgcls": {}}
     made.on_save_checkpoint(checkpoint)
     for file in cache.iterdir():
