@@ -13,7 +13,6 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from stock import BATCH, ROWS, Numbers, Plain, loader, trainer, weights
-
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the plain libraries say much
