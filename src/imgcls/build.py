@@ -139,6 +139,7 @@ def classifier(config: Config, images: ImageData) -> Classifier:
     if config["init"].get("first") == "whitened":
         count, part = patches_of(prepare.size)
         whiten(made.network, map(prepare, images.sample(count, "whitening").split(part)))
+    images.change = made.change if made.augment.only_places else None
     return made
 
 

@@ -81,6 +81,7 @@ class Classifier(LightningModule):
         self.network, self.prepare, self.augment, self.domain = network, prepare, augment, domain
         self.make_optimizer, self.schedule = optimizer, schedule
         self.parts, self.clip, self.seed = parts, clip, seed
+        self.changed = False  # whether batches come augmented
         self.frozen = self.always = tuple(frozen)  # tuples hide from nn.Module what is in the network already
         self.ends, self.tta, self.steps = dict(ends or {}), tta, steps
         self.factor = schedules.factor(schedule, steps)
@@ -114,7 +115,8 @@ class Classifier(LightningModule):
         self.on_train_epoch_start()  # which Lightning leaves out where an epoch is gone on with
 
     def on_train_epoch_start(self) -> None:
-        """Freeze the parts of the network whose time is over."""
+        """Freeze the parts of the network whose time is over, and see what batches have been through."""
+        self.changed = getattr(self.trainer.train_dataloader, "change", None) is not None
         self.frozen = (*self.always, *early.passed(self.network, self.ends, self.current_epoch))
         hold(self.frozen)
 
@@ -141,12 +143,15 @@ class Classifier(LightningModule):
         """The part of the network that comes after a frozen backbone."""
         return trained_part(self.network)
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Key this step's draws, of augmentation and of dropout."""
-        self._seed_step(batch_idx, 0)
+    def change(self, images: torch.Tensor, sizes: Sequence[int], epoch: int, first: int) -> torch.Tensor:
+        """Augment several batches at once, as imgcls.data.loader has it: each as in its own step."""
+        seeds = [keys.key(self.seed, "step", epoch, first + n, 0) for n in range(len(sizes))]
+        return self.augment.many(images, sizes, seeds, epoch)
 
-    def _seed_step(self, batch_idx: int, rank: int) -> None:
-        keys.seed_default(self.device, self.seed, "step", self.current_epoch, batch_idx, rank)
+    def _augmented(self, images: torch.Tensor, batch_idx: int, share: Share) -> torch.Tensor:
+        """A batch's images: on all ranks drawn alike, for the whole batch."""
+        keys.seed_default(self.device, self.seed, "step", self.current_epoch, batch_idx, 0)
+        return self.augment(images, share, self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One optimizer step on a batch, in as many parts as memory asks for."""
@@ -154,9 +159,9 @@ class Classifier(LightningModule):
         assert isinstance(optimizer, LightningOptimizer)
         self._set_rate(optimizer)
         share = self._share(batch_idx)
-        images, labels = self.augment(batch[0], share, self.current_epoch), batch[1]
-        if share.rank:  # all drew the same until here; each has a dropout of its own
-            self._seed_step(batch_idx, share.rank)
+        images, labels = batch[0] if self.changed else self._augmented(batch[0], batch_idx, share), batch[1]
+        # What the network draws is each rank's own
+        keys.seed_default(self.device, self.seed, "network", self.current_epoch, batch_idx, share.rank)
         total, parts = share.total or len(labels), min(self.parts, len(labels))
         split = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
         for number, (some, their) in enumerate(split, 1):
@@ -238,9 +243,10 @@ class Classifier(LightningModule):
 
     def _count(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Add to the epoch's sums without waiting for the device."""
-        self.seen[0].add_(loss, alpha=len(labels))
-        self.seen[1].add_((logits.argmax(1) == labels).sum())
-        self.seen[2].add_(len(labels))
+        losses, right, count = self.seen.unbind()
+        losses.add_(loss, alpha=len(labels))
+        right.add_((logits.argmax(1) == labels).sum())
+        count.add_(len(labels))
 
     def on_train_epoch_end(self) -> None:
         """Close the epoch's training scores and move a plateau schedule."""

@@ -104,6 +104,40 @@ def test_flips_and_crop_together(mode: str) -> None:
     assert len(seen) == 4 * 9
 
 
+@pytest.mark.parametrize("mode", ["zero", "reflect"])
+@pytest.mark.parametrize(("c", "margin"), [(1, 2), (3, 2), (3, 0)])
+def test_lines_move_as_pixels_do(mode: str, c: int, margin: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, offsets = noise(200, c, 5, 7).permute(0, 2, 3, 1), 2 * margin + 1
+    down, right = torch.randint(2 * offsets, (2, 200), generator=torch.Generator().manual_seed(0))
+    by_pixels = pixels.place(images, margin, mode, down, right)
+    assert torch.equal(
+        pixels.place(images, margin, mode, down, right % offsets, mirrored=False),
+        pixels.place(images, margin, mode, down, right % offsets),
+    )
+    monkeypatch.setattr(pixels, "WIDE", 7)
+    assert torch.equal(pixels.place(images, margin, mode, down, right), by_pixels)
+
+
+@pytest.mark.parametrize("hflip", [0.0, 0.5, "alternating"])
+@pytest.mark.parametrize("side", [12, pixels.WIDE])
+def test_many_batches_at_once_are_augmented_as_one_by_one(hflip: float | str, side: int) -> None:
+    augment = Augment(hflip=hflip, vflip=0.5, crop=2, crop_mode="reflect", seed=3)
+    images, sizes, seeds = noise(11, 3, side, side), (4, 4, 3), (5, 6, 7)
+    one_by_one = []
+    for part, seed in zip(images.split(sizes), seeds, strict=True):
+        torch.manual_seed(seed)
+        one_by_one.append(augment(part, epoch=1))
+    found = augment.many(images, sizes, seeds, epoch=1)
+    assert augment.only_places and torch.equal(found, torch.cat(one_by_one))
+    assert found.stride() == images.stride()
+
+
+def test_what_computes_or_looks_at_a_batch_is_not_made_of_many_at_once() -> None:
+    options = ({"rotate": 5}, {"scale": 0.1}, {"brightness": 0.1}, {"cutout": 2})
+    assert not any(Augment(hflip=0.5, **some).only_places for some in options)
+    assert not Augment().only_places and Augment(crop=1, mixup=0.2).only_places
+
+
 @pytest.mark.parametrize(("key", "axis"), [("hflip", 3), ("vflip", 2)])
 def test_flip_is_exact_and_drawn_per_image(key: str, axis: int) -> None:
     images = noise(1000, 3, 4, 5)

@@ -1,6 +1,6 @@
 """Batches: each image once an epoch, in an order that only seed and epoch decide, from any loader."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -65,6 +65,24 @@ def test_batches_are_bytes_in_channels_last(name: str, channels: int) -> None:
         assert pixels.shape == (len(labels), channels, 6, 4)
         assert pixels.stride() == (24 * channels, 1, 4 * channels, channels)  # one run of bytes per pixel
         assert pixels.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("block", [1, 2, 100])
+def test_resident_batches_are_changed_some_at_a_time(block: int) -> None:
+    """Each by its own number in the epoch, from wherever the loader begins."""
+    seen: list[int] = []
+
+    def change(pixels: torch.Tensor, sizes: Sequence[int], epoch: int, first: int) -> torch.Tensor:
+        numbers = torch.arange(first, first + len(sizes)).repeat_interleave(torch.tensor(sizes))
+        seen.append(len(sizes))
+        return pixels + (10 * epoch + numbers).to(torch.uint8).view(-1, 1, 1, 1)
+
+    rows = Rows(some_rows(), 8, seed=5)
+    loader = ResidentLoader(images(), rows, lambda: (2, 1), change)
+    loader.block = block
+    plain = [x + 20 + number for number, (x, _) in enumerate(resident(rows, lambda: (2, 0)))]
+    assert all(torch.equal(x, y) for (x, _), y in zip(loader, plain[1:], strict=True))
+    assert seen == {1: [1] * 5, 2: [2, 2, 1], 100: [5]}[block]
 
 
 @pytest.mark.parametrize("name", ["resident", "2 workers"])

@@ -3,12 +3,14 @@
 Flips, by chance or in turn (Jordan 2024, arXiv:2404.00498, section 3.6), shifted crops (He et al. 2016),
 small affine warps, brightness and contrast, Cutout (DeVries & Taylor 2017), mixup (Zhang et al. 2017), CutMix
 (Yun et al. 2019) and label smoothing (Szegedy et al. 2016).
-All draws come from torch's default generators, so `torch.manual_seed`, which seeds every device, fixes them.
+All draws come from torch's default generators, so `torch.manual_seed`, which seeds every device, fixes them;
+what moves pixels only can be made of many batches at once, each with draws of its own.
 On several ranks each draws for the whole batch and takes its share: their number changes no image. (Mixup and
 CutMix pair images within a share, and Cutout's grey is the share's mean.)
 """
 
 import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -77,6 +79,8 @@ class Augment(nn.Module):
         self._places = bool(crop or hflip or vflip)
         self._warps = bool(rotate or translate or scale)
         self._recolours = bool(brightness or contrast)
+        # Whole batches at once come out as one by one: bytes are moved, and nothing is computed of them.
+        self.only_places = self._places and not (self._warps or self._recolours or cutout)
         # In a tuple, which hides them from nn.Module: they are no part of a checkpoint.
         self._mixers = tuple(
             kind(alpha=alpha) for kind, alpha in ((v2.MixUp, mixup), (v2.CutMix, cutmix)) if alpha
@@ -125,6 +129,14 @@ class Augment(nn.Module):
             x = self._blank(x, fill, draw)
         return pixels.channels_last(x)
 
+    def many(self, images: Tensor, sizes: Sequence[int], seeds: Sequence[int], epoch: int = 0) -> Tensor:
+        """Several batches, one after another in uint8 (N, C, H, W), as `forward` changes each; `only_places`.
+
+        A batch of so many images (`sizes`) gets what the default generator draws after its seed.
+        """
+        draw = Draws(sizes, seeds, images.device)
+        return pixels.channels_last(self._place(images.permute(0, 2, 3, 1).contiguous(), draw, epoch))
+
     def _place(self, x: Tensor, draw: "Draw", epoch: int) -> Tensor:
         """Flips and crops bytes (N, H, W, C)."""
         side = min(x.shape[1:3])
@@ -140,7 +152,7 @@ class Augment(nn.Module):
             down = down + offsets * draw.coin(self.vflip)
         if self.hflip:
             right = right + offsets * self._flips(x, draw, epoch)
-        return pixels.place(x, self.crop, self.crop_mode, down, right)
+        return pixels.place(x, self.crop, self.crop_mode, down, right, bool(self.hflip))
 
     def _flips(self, x: Tensor, draw: "Draw", epoch: int) -> Tensor:
         """Which of bytes (N, H, W, C) are flipped, (N,).
@@ -206,6 +218,29 @@ class Draw:
     def factor(self, spread: float) -> Tensor | None:
         """One factor each, (N,), from 1 - spread to 1 + spread; None if it is always 1."""
         return 1 + spread * (self.rand() * 2 - 1) if spread else None
+
+
+class Draws(Draw):
+    """Random values for several batches, each from a generator of its own."""
+
+    def __init__(self, sizes: Sequence[int], seeds: Sequence[int], device: torch.device) -> None:
+        self.device = device
+        self.batches = [
+            (size, torch.Generator(device).manual_seed(seed)) for size, seed in zip(sizes, seeds, strict=True)
+        ]
+
+    def rand(self, *rows: int) -> Tensor:
+        """See Draw."""
+        return self._joined(lambda n, own: torch.rand(*rows, n, generator=own, device=self.device))
+
+    def whole(self, limit: int, *rows: int) -> Tensor:
+        """See Draw."""
+        return self._joined(
+            lambda n, own: torch.randint(limit, (*rows, n), generator=own, device=self.device)
+        )
+
+    def _joined(self, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
+        return torch.cat([draw(*batch) for batch in self.batches], -1)
 
 
 @lru_cache

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from imgcls import keys
 from imgcls.cli.conflicts import batches
 from imgcls.data.features import Features
-from imgcls.data.loader import Loader, ResidentLoader, Rows, WholeBatches, WorkerLoader
+from imgcls.data.loader import Change, Loader, ResidentLoader, Rows, WholeBatches, WorkerLoader
 from imgcls.data.prepare import Prepare, statistics
 from imgcls.data.sources import Images, Source
 from imgcls.errors import ConfigError
@@ -65,6 +65,7 @@ class ImageData(LightningDataModule):
         self.resident = self._fits() if resident == "auto" else bool(resident)
         self._placed: dict[int, Images] = {}
         self.features: Features | None = None  # in place of images, where a backbone is frozen
+        self.change: Change | None = None  # made of training images as they are gathered, where they are
         self._check_sizes(val_fraction)
 
     def _limited(self, images: Images, limit: int | None) -> torch.Tensor:
@@ -167,10 +168,14 @@ class ImageData(LightningDataModule):
         return self.source.train.pixels.index_select(0, rows).permute(0, 3, 1, 2)
 
     def _loader(
-        self, images: Images, rows: Rows, position: Callable[[], tuple[int, int]] | None = None
+        self,
+        images: Images,
+        rows: Rows,
+        position: Callable[[], tuple[int, int]] | None = None,
+        change: Change | None = None,
     ) -> Loader:
         if self.resident:
-            return ResidentLoader(self._on_device(images), rows, position)
+            return ResidentLoader(self._on_device(images), rows, position, change)
         return WorkerLoader(WholeBatches(images), rows, position, self.workers)
 
     def _on_device(self, images: Images) -> Images:
@@ -196,7 +201,8 @@ class ImageData(LightningDataModule):
         if self.features:
             parts = self.batch_size // self.part
             return self.features.training(self.source.train, rows, self._position, parts)
-        return self._loader(self.source.train, rows, self._position)
+        # Ranks have a share of each batch, and draw for all of it
+        return self._loader(self.source.train, rows, self._position, self.change if rows.ranks == 1 else None)
 
     def _evaluation(self, images: Images, rows: torch.Tensor) -> Loader:
         """Every image once, in order, in larger batches: nothing is kept for a backward pass."""

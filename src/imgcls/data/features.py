@@ -217,7 +217,7 @@ class FeatureLoader(Loader):
         self.place = torch.empty(int(rows.rows.max()) + 1, dtype=torch.int64)
         self.place[rows.rows] = torch.arange(len(rows.rows))  # of each image among the features
 
-    def batches(self, plan: list[torch.Tensor]) -> Iterator[Batch]:
+    def batches(self, plan: list[torch.Tensor], epoch: int, first: int) -> Iterator[Batch]:
         """The planned batches."""
         for rows in plan:
             labels = self.labels.index_select(0, rows.to(self.labels.device))

@@ -5,7 +5,7 @@ where the trainer's progress says. So there is no state to save, and a resumed e
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from imgcls.errors import ImgclsError
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (N, C, H, W) in channels_last memory, int64 (N,)
 Position = Callable[[], tuple[int, int]]  # epoch, batches of it that are done
+# Changes uint8 (N, C, H, W), several batches of so many images each: their epoch, the number of the first
+Change = Callable[[torch.Tensor, Sequence[int], int, int], torch.Tensor]
+BLOCK = 1 << 20  # bytes of images that are gathered at a time, of small batches several: about a core's cache
 PATIENCE = 300  # seconds to wait for a batch of the workers
 
 
@@ -84,6 +87,8 @@ class Rows:
 class Loader:
     """What the trainer iterates: has a length, and begins at `position`."""
 
+    change: Change | None = None  # what its images have been through, beside gathering
+
     def __init__(self, rows: Rows, position: Position | None = None) -> None:
         self.rows = rows
         self.position = position or (lambda: (0, 0))
@@ -94,10 +99,10 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         # A generator: its body runs at the first batch, when the trainer knows its epoch.
         epoch, done = self.position()
-        yield from self.batches(list(self.rows.epoch(epoch))[done:])
+        yield from self.batches(list(self.rows.epoch(epoch))[done:], epoch, done)
 
-    def batches(self, plan: list[torch.Tensor]) -> Iterator[Batch]:
-        """The planned batches, in order."""
+    def batches(self, plan: list[torch.Tensor], epoch: int, first: int) -> Iterator[Batch]:
+        """The planned batches, in order; the first has that number in its epoch."""
         raise NotImplementedError
 
     # The order needs no state, but the trainer warns about loaders that offer none.
@@ -110,18 +115,26 @@ class Loader:
 
 
 class ResidentLoader(Loader):
-    """All images in one tensor; a batch is one gather."""
+    """All images in one tensor; a few small batches, or a large one, are one gather."""
 
-    def __init__(self, images: Images, rows: Rows, position: Position | None = None) -> None:
+    def __init__(
+        self, images: Images, rows: Rows, position: Position | None = None, change: Change | None = None
+    ) -> None:
         super().__init__(rows, position)
-        self.images = images
+        self.images, self.change = images, change
+        self.block = max(BLOCK // (images.pixels[:1].nbytes * rows.batch_size), 1)  # batches
 
-    def batches(self, plan: list[torch.Tensor]) -> Iterator[Batch]:
-        """The planned batches, gathered on the device that holds the images."""
+    def batches(self, plan: list[torch.Tensor], epoch: int, first: int) -> Iterator[Batch]:
+        """The planned batches, gathered on the device that holds the images, and changed there."""
         pixels, labels = self.images.pixels, self.images.labels
-        for index in plan:
-            index = index.to(pixels.device, non_blocking=True)
-            yield pixels.index_select(0, index).permute(0, 3, 1, 2), labels.index_select(0, index)
+        for start in range(0, len(plan), self.block):
+            some = plan[start : start + self.block]
+            sizes = [len(index) for index in some]
+            index = torch.cat(some).to(pixels.device, non_blocking=True)
+            found = pixels.index_select(0, index).permute(0, 3, 1, 2)
+            if self.change:
+                found = self.change(found, sizes, epoch, first + start)
+            yield from zip(found.split(sizes), labels.index_select(0, index).split(sizes), strict=True)
 
 
 class WorkerLoader(Loader):
@@ -133,7 +146,7 @@ class WorkerLoader(Loader):
         super().__init__(rows, position)
         self.images, self.workers = images, workers
 
-    def batches(self, plan: list[torch.Tensor]) -> Iterator[Batch]:
+    def batches(self, plan: list[torch.Tensor], epoch: int, first: int) -> Iterator[Batch]:
         """The planned batches; workers draw nothing at random, so their number does not matter."""
         loader: DataLoader[Any] = DataLoader(
             self.images,
