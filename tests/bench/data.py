@@ -47,8 +47,9 @@ def ours(config: dict[str, Any], images: ImageData) -> Iterator[torch.Tensor]:
     """The batches of an epoch as the network gets them: augmented, normalised floats."""
     classifier = build.classifier(config, images).train()
     images.trainer = build.trainer(config)  # which knows the epoch
-    for pixels, _ in images.train_dataloader():
-        yield classifier.prepare(classifier.augment(pixels))
+    loader = images.train_dataloader()
+    for pixels, _ in loader:
+        yield classifier.prepare(pixels if loader.change else classifier.augment(pixels))
 
 
 def config_of(*words: str) -> dict[str, Any]:
