@@ -145,6 +145,24 @@ def test_phones_that_pack_two_images(tmp_path: Path) -> None:
     assert np.abs(read_image(tmp_path / "mpo.jpg", 3, 16).astype(int) - (200, 0, 0)).max() <= 2
 
 
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("RGB", {"subsampling": n}) for n in ("4:4:4", "4:2:2", "4:2:0")]
+    + [("RGB", {"progressive": True}), ("L", {})],
+)
+def test_jpeg_is_as_pillow_has_it(tmp_path: Path, mode: str, options: dict[str, Any]) -> None:
+    channels = len(mode) if mode == "RGB" else 1
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9, channels), dtype=np.uint8)
+    image = Image.fromarray(noise.squeeze()).resize((70, 50))
+    image.save(tmp_path / "image.jpg", quality=80, **options)
+    with Image.open(tmp_path / "image.jpg") as file:
+        expected = np.array(file.crop((10, 0, 60, 50))).reshape(50, 50, channels)
+        small = np.array(file.resize((20, 20), Image.Resampling.BILINEAR)).reshape(20, 20, channels)
+    assert np.array_equal(read_image(tmp_path / "image.jpg", channels, 50), expected)
+    found = read_image(tmp_path / "image.jpg", channels, 20, "stretch")
+    assert np.abs(found.astype(int) - small).max() <= 1
+
+
 def test_fit(tmp_path: Path) -> None:
     wide = np.zeros((8, 16, 3), np.uint8)
     wide[:, :4], wide[:, 4:12], wide[:, 12:] = RED, GREEN, BLUE

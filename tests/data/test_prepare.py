@@ -108,6 +108,19 @@ def test_a_constant_image_is_divided_by_one_grey_level() -> None:
         assert prepare(images, kind)(batch(images)).abs().max() == 0
 
 
+@pytest.mark.parametrize("kind", ["zero_one", "mean_std", "mean_pixel"])
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_whole_images_are_normalised_as_pixels_are(kind: str, count: int) -> None:
+    images = noise(count + 3, 12, 3)
+    prepared, some = prepare(images, kind), batch(images)[:count]
+    before = some.clone()
+    expected = (some - prepared.mean).div_(prepared.std)
+    assert torch.equal(prepared(some), expected)
+    assert torch.equal(prepared(some.contiguous()), expected)  # of another layout, pixel by pixel
+    assert torch.equal(prepared(some.float()), expected)
+    assert torch.equal(some, before)
+
+
 def test_three_channels_repeat_a_grey_one() -> None:
     images = noise(4, 9, 1)
     one = prepare(images, "mean_std")(batch(images))

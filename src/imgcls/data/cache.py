@@ -21,7 +21,7 @@ from imgcls.data.images import read_image
 from imgcls.data.scan import Scan, in_threads, why
 from imgcls.errors import DataError, ResourceError
 
-READER = 1  # raised when the same file gives other pixels than before
+READER = 2  # raised when the same file gives other pixels than before
 
 
 @dataclass(frozen=True)

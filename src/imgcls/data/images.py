@@ -73,21 +73,25 @@ def read_image(
         fit: crop (shorter side to size, centre kept) | pad (longer side to size, black bars) | stretch.
         data: the bytes of the file, if they are not to be read from `path`.
     """
-    image = _decode(Path(path), data).convert("L" if channels == 1 else "RGB")
-    return np.array(_fit(image, size, fit)).reshape(size, size, channels)
+    pixels = _decode(Path(path), "L" if channels == 1 else "RGB", data)
+    return np.ascontiguousarray(_fit(pixels, size, fit))
 
 
-def _decode(path: Path, data: bytes | None = None) -> "Image.Image":
-    """The first frame, upright, as 8-bit grey or RGB; DataError if it is no image, damaged or too large."""
+def _decode(path: Path, mode: str, data: bytes | None = None) -> np.ndarray:
+    """uint8 (H, W, C) of the first frame, upright; DataError if it is no image, damaged or too large."""
     from PIL import Image, ImageOps
 
-    file = path if data is None else io.BytesIO(data)
     try:
+        data = path.read_bytes() if data is None else data
+        file = io.BytesIO(data)
         # Pillow warns of large images and odd metadata: the limit below decides, and the pixels are sound.
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
             _check_size(path, image)
-            ImageOps.exif_transpose(image, in_place=True)
-            return _eight_bits(image)
+            pixels = _jpeg(image, data) if image.mode == mode else None
+            if pixels is None:
+                ImageOps.exif_transpose(image, in_place=True)
+                pixels = np.array(_eight_bits(image).convert(mode))
+            return pixels.reshape(*pixels.shape[:2], -1)
     except DataError:
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -97,6 +101,21 @@ def _decode(path: Path, data: bytes | None = None) -> "Image.Image":
         raise DataError(
             f"{path} cannot be read as an image ({reason(error)}). Remove or replace it."
         ) from error
+
+
+def _jpeg(image: "Image.Image", data: bytes) -> np.ndarray | None:
+    """The pixels of an upright JPEG by torchvision: Pillow's in half the time. None where that has none."""
+    from PIL import ExifTags
+
+    if image.format != "JPEG" or image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        return None
+    import torch
+    from torchvision.io import decode_jpeg
+
+    try:
+        return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8)).permute(1, 2, 0).numpy()
+    except RuntimeError:  # damaged, of which Pillow says more; or torchvision has no JPEG here
+        return None
 
 
 def _check_size(path: Path, image: "Image.Image") -> None:
@@ -144,18 +163,32 @@ def _scaled(image: "Image.Image") -> np.ndarray:
     return np.rint((values - low) * (255 / (high - low or 1))).astype(np.uint8)
 
 
-def _fit(image: "Image.Image", size: int, fit: str) -> "Image.Image":
-    """An image brought to size x size pixels; Pillow's filters antialias when they shrink."""
-    from PIL import Image, ImageOps
-
+def _fit(image: np.ndarray, size: int, fit: str) -> np.ndarray:
+    """uint8 (H, W, C) brought to (size, size, C)."""
+    height, width = image.shape[:2]
     if fit == "crop":
-        return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return _resized(image[top : top + side, left : left + side], size, size)
     if fit == "stretch":
-        return image.resize((size, size), Image.Resampling.BILINEAR)
+        return _resized(image, size, size)
     if fit != "pad":
         raise ConfigError(f"fit={fit} is unknown. Use crop, pad or stretch.")
-    # Not ImageOps.pad, which loses all of a very long image: here a side keeps 1 pixel.
-    width, height = (max(1, round(side * size / max(image.size))) for side in image.size)
-    square, corner = Image.new(image.mode, (size, size)), ((size - width) // 2, (size - height) // 2)
-    square.paste(image.resize((width, height), Image.Resampling.BILINEAR), corner)
+    # Of a very long image a side keeps 1 pixel
+    high, wide = (max(1, round(side * size / max(height, width))) for side in (height, width))
+    square = np.zeros((size, size, image.shape[2]), np.uint8)
+    top, left = (size - high) // 2, (size - wide) // 2
+    square[top : top + high, left : left + wide] = _resized(image, high, wide)
     return square
+
+
+def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 (H, W, C) at another size, bilinear, antialiased: Pillow's within one level, in half the time."""
+    if image.shape[:2] == (height, width):
+        return image
+    import torch
+    from torch.nn.functional import interpolate
+
+    batch = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
+    found = interpolate(batch, (height, width), mode="bilinear", antialias=True)
+    return found[0].permute(1, 2, 0).numpy()

@@ -20,7 +20,7 @@ def channels_last(images: Tensor) -> Tensor:
     return images.contiguous().view(-1).view(images.shape).permute(0, 3, 1, 2)
 
 
-WIDE = 64  # pixels of a line from which on whole lines are moved faster than pixels, flips or not
+WIDE = 64  # pixels of a line from which on a CPU turns images faster one by one than all at once
 
 
 def place(
@@ -32,9 +32,14 @@ def place(
     may run backwards.
     """
     n, h, w, c = images.shape
+    if mirrored and w >= WIDE and images.device.type == "cpu":
+        images, right = _mirrored(images, margin, right)
+        mirrored = False
+        if not (margin or down.any()):
+            return images
     rows = windows(h, margin, mode, images.device).index_select(0, down)
-    if w >= WIDE or not mirrored:
-        return _lines(images, margin, mode, rows, right, mirrored)
+    if not mirrored:
+        return _lines(images, margin, mode, rows, right)
     columns = windows(w, margin, mode, images.device).index_select(0, right)
     if margin and mode == "zero":
         images = F.pad(images, (0, 0, margin, margin, margin, margin))
@@ -47,18 +52,28 @@ def place(
     return source.index_select(0, pixel).view(n, h, w, c)
 
 
-def _lines(images: Tensor, margin: int, mode: str, rows: Tensor, right: Tensor, mirrored: bool) -> Tensor:
-    """`place` by whole lines of pixels, out of images whose mirror images stand beside them."""
+def _mirrored(images: Tensor, margin: int, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Images, those turned whose columns run backwards, and from where their columns run forwards then.
+
+    One at a time, for an image fits in a core's cache: of 224 px that is six times as fast as all at once.
+    """
+    offsets = 2 * margin + 1
+    backwards = right >= offsets
+    images = images.clone()  # these may still be the caller's own
+    for image, turned in zip(images, backwards.tolist(), strict=True):
+        if turned:
+            image.copy_(image.flip(1))
+    return images, torch.where(backwards, 2 * margin + offsets - right, right)
+
+
+def _lines(images: Tensor, margin: int, mode: str, rows: Tensor, right: Tensor) -> Tensor:
+    """`place` by whole lines of pixels, none of which runs backwards."""
     n, h, w, c = images.shape
     if margin and mode == "reflect":  # rows lead back into the image by themselves
         left, end = images[:, :, 1 : margin + 1].flip(2), images[:, :, -margin - 1 : -1].flip(2)
         images = torch.cat([left, images, end], 2)
     elif margin:
         images = F.pad(images, (0, 0, margin, margin, margin, margin))
-    if mirrored:
-        offsets = 2 * margin + 1
-        right = torch.where(right < offsets, right, w + 4 * margin + offsets - right)
-        images = torch.cat([images, images.flip(2)], 2)
     tall, wide = images.shape[1:3]
     first = right + torch.arange(0, n * tall * wide, tall * wide, device=images.device)
     first = torch.add(first.unsqueeze(1), rows, alpha=wide).view(-1)
