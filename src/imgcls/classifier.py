@@ -163,7 +163,9 @@ class Classifier(LightningModule):
         # What the network draws is each rank's own
         keys.seed_default(self.device, self.seed, "network", self.current_epoch, batch_idx, share.rank)
         total, parts = share.total or len(labels), min(self.parts, len(labels))
-        split = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
+        split = [(images, labels)]
+        if parts > 1:
+            split = list(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True))
         for number, (some, their) in enumerate(split, 1):
             loss = self._loss(some, their)
             # A part counts by its share of the images, so that parts add up to the batch's mean; what ranks
@@ -226,7 +228,7 @@ class Classifier(LightningModule):
         else:
             outputs, targets = self(images), labels
         logits, loss = self._objective(outputs, targets)
-        self._count(loss.detach(), logits.detach(), labels)
+        self._count(loss.detach(), logits, labels)
         return loss
 
     def _objective(self, outputs: Any, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

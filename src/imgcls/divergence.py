@@ -1,6 +1,7 @@
 """Numbers that are none (NaN, inf): found before they reach the weights, and what is kept of such a run."""
 
 import math
+from functools import cache
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -33,11 +34,17 @@ def finite_gradients(optimizer: Optimizer) -> bool:
     in a third of the time that their norm takes. What is not finite in the loss is not finite in them.
     """
     found = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    shared = isinstance(found[0], DTensor)
+    mine = [ranks.local(gradient) for gradient in found] if shared else found
     bad = torch.zeros(1, device=found[0].device)
-    torch._amp_foreach_non_finite_check_and_unscale_([*map(ranks.local, found)], bad, torch.ones_like(bad))
-    if isinstance(found[0], DTensor):  # each rank has its share; else they have exchanged their gradients
-        return not ranks.highest([bad.item()])[0]
-    return not bad.item()
+    torch._amp_foreach_non_finite_check_and_unscale_(mine, bad, _one(found[0].device))
+    # Each rank has its share; else they have exchanged their gradients
+    return not (ranks.highest([bad.item()])[0] if shared else bad.item())
+
+
+@cache
+def _one(device: torch.device) -> torch.Tensor:
+    return torch.ones(1, device=device)
 
 
 class FirstWeights(Callback):
