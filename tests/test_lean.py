@@ -10,12 +10,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, LambdaCallback
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from same import differences
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from imgcls import build
 from imgcls.__main__ import register_resolvers
 from imgcls.classifier import Classifier
 from imgcls.cli import command
-from imgcls.lean import LeanEpochLoop, NoProfiler, fits
+from imgcls.lean import LeanEpochLoop, NoProfiler, fits, step, zero_grad
 from imgcls.runs import Run
 
 # Dropout, batch norm and augmentation; 168 images, in 6 steps an epoch of which the last is ragged.
@@ -185,3 +186,38 @@ def test_several_processes_take_lightnings_way() -> None:
         return SimpleNamespace(precision="32-true", profiler=NoProfiler(), world_size=ranks)
 
     assert fits(trainer(1)) and not fits(trainer(2))
+
+
+def test_an_optimizers_hooks_and_methods_of_its_own_are_called() -> None:
+    called: list[str] = []
+    weights = torch.nn.Parameter(torch.ones(3))
+    weights.grad = torch.ones(3)
+    optimizer = torch.optim.SGD([weights], lr=0.25)
+    step(optimizer)
+    handles = [
+        optimizer.register_step_pre_hook(lambda *_: called.append("before")),
+        optimizer.register_step_post_hook(lambda *_: called.append("after")),
+        register_optimizer_step_post_hook(lambda *_: called.append("all")),
+    ]
+    step(optimizer)
+    for handle in handles:
+        handle.remove()
+    assert called == ["before", "after", "all"]
+    step(optimizer)
+    assert weights.tolist() == [0.25] * 3
+    assert len(called) == 3
+    optimizer.step = lambda: called.append("own")  # type: ignore[method-assign, assignment]
+    step(optimizer)
+    assert called[3:] == ["own"]
+
+
+def test_gradients_go_the_optimizers_own_way_if_it_has_one() -> None:
+    class Own(torch.optim.SGD):
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            super().zero_grad(set_to_none=False)
+
+    for kind, left in ((torch.optim.SGD, None), (Own, [0.0, 0.0])):
+        weights = torch.nn.Parameter(torch.ones(2))
+        weights.grad = torch.ones(2)
+        zero_grad(kind([weights], lr=1.0))
+        assert (weights.grad if weights.grad is None else weights.grad.tolist()) == left

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from imgcls import keys
+from imgcls import keys, lean
 from imgcls.data.augment import Augment
 from imgcls.data.features import trained_part
 from imgcls.data.loader import ALL, Batch, Share
@@ -24,7 +24,6 @@ from imgcls.data.views import views
 from imgcls.distributed import ranks
 from imgcls.divergence import blown_up, finite_gradients
 from imgcls.errors import CheckpointError, DivergedError
-from imgcls.lean import LeanEpochLoop
 from imgcls.models.freeze import hold
 from imgcls.optim import early, schedules
 from imgcls.scores import Scores
@@ -107,7 +106,7 @@ class Classifier(LightningModule):
 
     def on_train_start(self) -> None:
         """Without gradient scaling or other ranks there is nothing between us and the optimizer."""
-        self.direct = isinstance(self.trainer.fit_loop.epoch_loop, LeanEpochLoop)
+        self.direct = isinstance(self.trainer.fit_loop.epoch_loop, lean.LeanEpochLoop)
         self.scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         self._finish_loading()
         if self.trainer.checkpoint_callbacks:
@@ -198,11 +197,11 @@ class Classifier(LightningModule):
             progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
             progress.increment_ready()
             self.on_before_optimizer_step(optimizer.optimizer)
-            optimizer.optimizer.step()
+            lean.step(optimizer.optimizer)
             progress.increment_completed()
         else:
             optimizer.step()
-        optimizer.optimizer.zero_grad()
+        lean.zero_grad(optimizer.optimizer)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Stop at what is no number, and clip; Lightning has unscaled what was scaled by now."""

@@ -12,6 +12,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.profilers import Profiler
+from torch.optim import Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 
 class NoProfiler(Profiler):
@@ -73,6 +75,28 @@ class LeanEpochLoop(_TrainingEpochLoop):
         """Not before the last batch: to ask Lightning every time is a hundredth of a small network's step."""
         ends = self.batch_progress.is_last_batch or self.trainer.should_stop
         return bool(ends and super()._should_check_val_fx(data_fetcher))
+
+
+def step(optimizer: Optimizer) -> None:
+    """`optimizer.step()`, past torch's wrapper for its profiler and for hooks that there are none of."""
+    wrapped = type(optimizer).step
+    plain = getattr(wrapped, "__wrapped__", None) if getattr(wrapped, "hooked", False) else None
+    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    hooks = hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks
+    if plain is None or hooks or "step" in vars(optimizer):  # or it was put in place of its class's
+        optimizer.step()
+    else:
+        plain(optimizer)
+
+
+def zero_grad(optimizer: Optimizer) -> None:
+    """`optimizer.zero_grad()`, past torch's wrappers for its compiler and its profiler."""
+    if type(optimizer).zero_grad is not Optimizer.zero_grad:
+        return optimizer.zero_grad()
+    for group in optimizer.param_groups:
+        for weights in group["params"]:
+            weights.grad = None
+    return None
 
 
 def fits(trainer: Trainer) -> bool:
