@@ -5,6 +5,7 @@
 Three ways train the same network on the same shapes: `bare`, a PyTorch loop over float tensors that are
 already normalised and in memory; `imgcls`, the whole path from uint8 with augmentation and scores; and
 `plain`, Lightning in full precision over torchvision's per-image transforms with two worker processes.
+The first two take turns step by step, in one process, and with the third round by round.
 
 Ratios are compared with those that figures.json has of the last time; `--keep` writes them there.
 """
@@ -13,7 +14,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -68,41 +69,55 @@ class Stopwatch(Callback):
         self.seconds = time.perf_counter() - self.began
 
 
-def imgcls_loop(config: dict[str, Any], images: ImageData) -> Callable[[], float]:
-    """Seconds of one epoch through the whole of imgcls, less its first step."""
+class Alternating(Callback):
+    """Does a step of another way after each step, so that whatever else the machine does slows both."""
 
-    def run() -> float:
+    def __init__(self, other: Callable[[torch.Tensor], None], batches: Sequence[torch.Tensor]) -> None:
+        self.other, self.batches = other, batches
+        self.own, self.others = 0.0, 0.0
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        """Count both, less their first steps."""
+        began = time.perf_counter()
+        self.other(self.batches[index])
+        if index:
+            self.own += began - self.ended
+            self.others += time.perf_counter() - began
+        self.ended = time.perf_counter()
+
+
+def alternately(config: dict[str, Any], images: ImageData) -> Callable[[], tuple[float, float]]:
+    """Seconds of one epoch through the whole of imgcls and of the bare loop, a step of each in turn."""
+    bare, count = bare_step(config, images), len(images.source.train)
+
+    def run() -> tuple[float, float]:
         with TemporaryDirectory() as folder:
-            trainer, watch = build.trainer(config, Run(folder)), Stopwatch()
-            trainer.callbacks.append(watch)
+            trainer = build.trainer(config, Run(folder))
+            both = Alternating(bare, torch.randperm(count).split(config["batch_size"]))
+            trainer.callbacks.append(both)
             trainer.fit(build.classifier(config, images), datamodule=images)
-            return watch.seconds
+            return both.own, both.others
 
     return run
 
 
-def bare_loop(config: dict[str, Any], images: ImageData) -> Callable[[], float]:
-    """Seconds of the same steps without any framework, on floats that are ready."""
+def bare_step(config: dict[str, Any], images: ImageData) -> Callable[[torch.Tensor], None]:
+    """A training step without any framework, on some rows of floats that are ready."""
     classifier = build.classifier(config, images)
     network, precision = classifier.network.train(), devices.precision("auto", "cpu")
     rows = images.source.train
     ready = classifier.prepare(rows.pixels.permute(0, 3, 1, 2))
     optimizer = build.optimizer(config)(network)
 
-    def run() -> float:
-        began = 0.0
-        order = torch.randperm(len(rows)).split(config["batch_size"])
-        for index, batch in enumerate(order):
-            x, y = ready[batch].contiguous(memory_format=torch.channels_last), rows.labels[batch]
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-                loss = F.cross_entropy(network(x).float(), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            began = began or time.perf_counter() if index == 0 else began
-        return time.perf_counter() - began
+    def step(batch: torch.Tensor) -> None:
+        x, y = ready[batch].contiguous(memory_format=torch.channels_last), rows.labels[batch]
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            loss = F.cross_entropy(network(x).float(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
-    return run
+    return step
 
 
 class PerImage(Dataset[tuple[torch.Tensor, int]]):
@@ -159,21 +174,20 @@ def plain_loop(config: dict[str, Any], images: ImageData) -> Callable[[], float]
     return run
 
 
-LOOPS = {"bare": bare_loop, "imgcls": imgcls_loop, "plain": plain_loop}
-
-
 def measure(case: str, rounds: int, folder: str) -> dict[str, list[float]]:
     """Seconds of each way in each round."""
     model, side, channels, batch, steps, ways = CASES[case]
     config = config_of(model, channels, batch, folder)
     images = ImageData(random_source(batch * (steps + 1), side, channels), batch_size=batch, val_fraction=0)
-    loops = {way: LOOPS[way](config, images) for way in ways}
-    for loop in loops.values():
-        loop()  # warm-up
+    both = alternately(config, images)
+    plain = plain_loop(config, images) if "plain" in ways else None
+    both()  # warm-up
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
-        for way, loop in loops.items():
-            seconds[way].append(loop())
+        for way, taken in zip(("imgcls", "bare"), both(), strict=True):
+            seconds[way].append(taken)
+        if plain:
+            seconds["plain"].append(plain())
     return seconds
 
 
