@@ -90,7 +90,7 @@ def test_spaces_and_umlauts(tmp_path: Path) -> None:
 def test_what_programs_leave_is_left_out_and_counted(tmp_path: Path) -> None:
     names = ["ant/1.png", "bee/1.png", "ant/.ipynb_checkpoints/1.png", ".ipynb_checkpoints/1.png"]
     names += ["__MACOSX/ant/1.png", "ant/._1.png", ".DS_Store", "bee/notes.txt", "readme.TXT", "ant/clip.mp4"]
-    names += ["LICENSE", ".imgcls-cache/photos.json"]
+    names += ["LICENSE", ".imgcls-photos.json"]
     files = find(str(touch(tmp_path, *names)))
     assert files.names == ["ant/1.png", "bee/1.png"]
     assert files.aside == {

@@ -270,7 +270,6 @@ def test_imagenet_is_unpacked_as_torchvision_does(root: Path, monkeypatch: pytes
     source = opened("imagenet", packed)
     assert source.digest == before and source.classes[1] == "tench, Tinca tinca"
     assert sorted(path.name for path in packed.iterdir() if path.is_dir()) == [
-        ".imgcls-cache",
         "train",
         "val",
     ]

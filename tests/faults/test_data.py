@@ -212,7 +212,7 @@ def test_a_disk_that_goes_away(workers: int, tmp_path: Path, monkeypatch: pytest
 def test_a_cache_that_is_removed_meanwhile(tmp_path: Path) -> None:
     """What is mapped stays readable after its name is gone."""
     source = folder(str(photos(tmp_path, "ant", "bee")), image_size=8)
-    (file,) = (tmp_path / ".imgcls-cache").glob("*.u8")
+    (file,) = tmp_path.glob("*.u8")
     file.unlink()
     assert source.train.pixels.float().mean() > 1
 

@@ -104,7 +104,7 @@ def decode(files: Files, look: Look, put: Callable[[np.ndarray], object]) -> dic
 
 
 class Shelf:
-    """A folder for what is kept of some files: what a scan found, and their pixels.
+    """A place for what is kept of some files: what a scan found, and their pixels.
 
     Beside the images, or in the user's cache folder where that cannot be written; nowhere if not `used`.
     The names have a digest of the files, so that a change of them is a new beginning.
@@ -113,8 +113,8 @@ class Shelf:
     def __init__(self, title: str, files: Files, used: bool) -> None:
         user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "imgcls"
         own = hashlib.sha256(os.fsencode(files.root)).hexdigest()[:16]
-        self.title, self.key = title[:40], files.digest[:16]
-        self.places = [files.root / CACHE, user / own] if used else []
+        self.title, self.key = CACHE + title[:40], files.digest[:16]
+        self.places = [Path(files.root), user / own] if used else []
 
     @cached_property
     def folder(self) -> Path | None:

@@ -65,7 +65,7 @@ def _folders(root: Path, place: Path, aside: Counter[str]) -> list[str]:
                 raise DataError(f"{place} has images directly in it ({entry.name}). {_expected(root)}")
         elif not _hidden(entry.name):
             names.append(entry.name)
-        elif entry.name != CACHE:
+        else:
             aside[f"{entry.name}/"] += 1
     return names
 
@@ -75,6 +75,8 @@ def _is_image(name: str, aside: Counter[str]) -> bool:
     suffix = Path(name).suffix.lower()
     if not _hidden(name) and suffix[1:] in SUFFIXES:
         return True
+    if name.startswith(CACHE):
+        return False
     aside["hidden files" if _hidden(name) else f"*{suffix}" if suffix else "files without a suffix"] += 1
     return False
 
