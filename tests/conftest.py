@@ -1,5 +1,6 @@
 """What tests of many files need."""
 
+import signal
 import sys
 from collections.abc import Callable
 from copy import deepcopy
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 
 from imgcls.cli import command
+
+# A shell that runs the tests in the background has Ctrl-C ignored, here and in all that is started from here
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

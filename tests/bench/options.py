@@ -3,7 +3,7 @@
     python tests/bench/options.py FOLDER [seeds] [KEY=VALUE ...]
 
 Trains the experiment and its variants, each without one of its options, on so many seeds (3). Further words
-go to all of them: `model.widths=[24,64,64] epochs=4` is a tenth of the work. Runs are kept in FOLDER, and
+go to all of them: `model.widths=[24,64,64] epochs=4` is less work. Runs are kept in FOLDER, and
 those that are there are not trained again. IMGCLS_DATA is where CIFAR-10 lies.
 """
 
