@@ -5,7 +5,8 @@
 CHECKOUT is a clone of KellerJordan/cifar10-airbench; IMGCLS_DATA is where CIFAR-10 lies. Each round trains
 `experiment=cifar10_94` and their program once, in turn, with the round's number as the seed of ours. With
 fewer `epochs` than the 8 that both have (at least 4), both stop early: enough for their times, not for
-accuracies. Times are of training and of what whitens the first layer, without imports, reading, compiling and testing.
+accuracies. Times are of training and of what whitens the first layer, without imports, reading, compiling
+and testing.
 
 On a GPU theirs runs as it is, but once. On a CPU, which it does not know, it runs in the precision that ours
 takes there, without torch.compile and CUDA's clocks.
