@@ -14,7 +14,7 @@ from imgcls.errors import printable
 
 PARTS = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
-CACHE = ".imgcls-"  # begins the names of files beside the images: of a folder others would make a class
+CACHE = ".imgcls-"  # begins names of what is kept beside the images: files, as a folder looks like a class
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ def channels_last(images: Tensor) -> Tensor:
     return images.contiguous().view(-1).view(images.shape).permute(0, 3, 1, 2)
 
 
-WIDE = 64  # pixels of a line from which on a CPU turns images faster one by one than all at once
+WIDE = 64  # pixels of a line, from which on the CPU mirrors images faster one by one than all at once
 
 
 def place(
