@@ -183,7 +183,7 @@ def _fit(image: np.ndarray, size: int, fit: str) -> np.ndarray:
 
 
 def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 (H, W, C) at another size, bilinear, antialiased: within a level of Pillow, in a third of its time."""
+    """uint8 (H, W, C) of another size, antialiased: within a level of Pillow, in a third of its time."""
     if image.shape[:2] == (height, width):
         return image
     import torch
