@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -20,6 +20,14 @@ def one_thread() -> None:
     """Tests run side by side; torch with all cores in each would be slower, not faster."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def outside_hydra() -> Iterator[None]:
+    """A command that Hydra ran in this process leaves its configuration there; the next test is outside of it."""
+    yield
+    if "hydra.core.hydra_config" in sys.modules:
+        sys.modules["hydra.core.hydra_config"].HydraConfig.instance().cfg = None
 
 
 @cache
