@@ -45,6 +45,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         """Look once an epoch for who listens."""
         super().on_run_start(data_fetcher)
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        self._follows = False  # whether this epoch has another batch
         self._starts = _with(callbacks, "on_train_batch_start")
         self._ends = _with(callbacks, "on_train_batch_end")
 
@@ -69,12 +70,27 @@ class LeanEpochLoop(_TrainingEpochLoop):
         for end in self._ends:
             end(trainer, module, None, batch, index)
         progress.increment_completed()
+        self._follows = not progress.is_last_batch
         return None
 
-    def _should_check_val_fx(self, data_fetcher: Any) -> bool:
-        """Not before the last batch: to ask Lightning every time is a hundredth of a small network's step."""
-        ends = self.batch_progress.is_last_batch or self.trainer.should_stop
-        return bool(ends and super()._should_check_val_fx(data_fetcher))
+    # Between two batches Lightning asks in fifty calls whether to validate, to step a scheduler and to end,
+    # which here depends on two things.
+
+    @property
+    def _goes_on(self) -> bool:
+        return self._follows and not self.trainer.should_stop
+
+    @property
+    def done(self) -> bool:
+        """Whether the epoch is over."""
+        return not self._goes_on and super().done
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        """Validate after the last batch; after others, count the step for loggers."""
+        if self._goes_on:
+            self._batches_that_stepped += 1
+        else:
+            super().on_advance_end(data_fetcher)
 
 
 def step(optimizer: Optimizer) -> None:

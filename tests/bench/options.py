@@ -1,10 +1,12 @@
-"""What each option of `experiment=cifar10_94` does by itself, in accuracy and seconds: prints a table.
+"""What each option does by itself, in accuracy and seconds: prints a table.
 
-    python tests/bench/options.py FOLDER [seeds] [KEY=VALUE ...]
+    python tests/bench/options.py TABLE FOLDER [seeds] [KEY=VALUE ...]
 
-Trains the experiment and its variants, each without one of its options, on so many seeds (3). Further words
-go to all of them: `model.widths=[24,64,64] epochs=4` is less work. Runs are kept in FOLDER, and
-those that are there are not trained again. IMGCLS_DATA is where CIFAR-10 lies.
+TABLE is `cifar10_94`, the experiment and its variants, each without one of its options, or `defaults`,
+ResNet-20 and its variants, each without one of the defaults that are there for speed. Each trains on so many
+seeds (3). Further words go to all: `model.widths=[24,64,64] epochs=4` is less work for the first table,
+`dataset.limit=20000` for the second. Runs are kept in FOLDER, and those that are there are not trained again.
+IMGCLS_DATA is where CIFAR-10 lies.
 """
 
 import json
@@ -22,7 +24,14 @@ SGD += ["augmentation=flip_crop", "augmentation.hflip=alternating", "augmentatio
 SGD += ["augmentation.crop_mode=reflect", "augmentation.label_smoothing=0.2", "schedule.warmup=0.23"]
 SGD += ["optimizer.lr=2.35", "optimizer.momentum=0.85", "optimizer.weight_decay=0.00133"]
 SGD += ["optimizer.decay_all=true", "optimizer.bias_lr=64.0"]
-VARIANTS = {
+RESNET = ["model=resnet20", "dataset=cifar10", "epochs=4"]
+SLOW = ["trainer.precision=32-true", "trainer.channels_last=false", "optimizer.fused=false"]
+DEFAULTS = {
+    "as it is": RESNET,
+    **{word: [*RESNET, word] for word in SLOW},
+    "all three": [*RESNET, *SLOW],
+}
+CIFAR10_94 = {
     "as it is": BASE,
     "first layer not whitened, but trained": [*BASE, "init=default", "freeze_after=null"],
     "first layer's bias trained to the end": [*BASE, "freeze_after=null"],
@@ -32,6 +41,7 @@ VARIANTS = {
     "no label smoothing": [*BASE, "augmentation.label_smoothing=0"],
     "tested on one view": [*BASE, "tta=none"],
 }
+TABLES = {"cifar10_94": CIFAR10_94, "defaults": DEFAULTS}
 
 
 def results(folder: Path, seeds: int, words: list[str]) -> list[tuple[float, float]]:
@@ -45,10 +55,10 @@ def results(folder: Path, seeds: int, words: list[str]) -> list[tuple[float, flo
 
 def main() -> None:
     """Print a line for each variant as it is done."""
-    folder, *words = sys.argv[1:]
+    table, folder, *words = sys.argv[1:]
     seeds = int(words.pop(0)) if words and words[0].isdecimal() else 3
     print(f"{'':40} {'accuracy, %':>16} {'seconds':>10}")
-    for number, (name, own) in enumerate(VARIANTS.items()):
+    for number, (name, own) in enumerate(TABLES[table].items()):
         accuracies, seconds = zip(*results(Path(folder) / str(number), seeds, [*own, *words]), strict=True)
         spread = statistics.stdev(accuracies) if seeds > 1 else 0.0
         mean = f"{statistics.mean(accuracies):.2f} ± {spread:.2f}"
