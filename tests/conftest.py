@@ -24,7 +24,7 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def outside_hydra() -> Iterator[None]:
-    """A command that Hydra ran in this process leaves its configuration there; the next test is outside of it."""
+    """A command that Hydra ran in this process leaves its configuration there, which is over."""
     yield
     if "hydra.core.hydra_config" in sys.modules:
         sys.modules["hydra.core.hydra_config"].HydraConfig.instance().cfg = None

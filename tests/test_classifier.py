@@ -270,7 +270,7 @@ def test_the_first_weights_follow_from_the_seed_alone() -> None:
     assert not torch.equal(first, weights(build.classifier(config_of("seed=1"), images)))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("augmentation", ["affine", "flip_crop"])  # batch by batch, and several at once
 def test_any_loader_trains_the_same_weights(augmentation: str, workers: int) -> None:
     words = [f"augmentation={augmentation}", "model.dropout=0.5"]

@@ -50,7 +50,7 @@ def _without_seconds(made: Run) -> Path:
 @pytest.mark.parametrize(
     "more",
     [
-        ["trainer.precision=32-true"],
+        pytest.param(["trainer.precision=32-true"], marks=pytest.mark.slow),
         ["trainer.precision=bf16-mixed"],
         ["trainer.precision=32-true", "accumulate=3", "ema=0.9", "model.dropout=0.3"],
     ],

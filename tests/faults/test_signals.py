@@ -45,10 +45,9 @@ TO: dict[str, Callable[["subprocess.Popen[str]", int], None]] = {
     "process": lambda process, number: process.send_signal(number),
     "group": lambda process, number: os.killpg(process.pid, number),
 }
-CASES = [("fault-37", signal.SIGINT, "training", "process", ())]
-SLOW_CASES = [
+CASES = [
     ("fault-36", signal.SIGTERM, "test", "process", ()),
-    *(("fault-37", signal.SIGINT, phase, "process", ()) for phase in PHASES[1:]),
+    *(("fault-37", signal.SIGINT, phase, "process", ()) for phase in PHASES),
     *(("fault-36 kubernetes", signal.SIGTERM, phase, "process", ()) for phase in PHASES[:2]),
     *(("fault-38", signal.SIGHUP, phase, "process", ()) for phase in ("training", "test")),
     *(("fault-38 slurm", signal.SIGUSR1, phase, "process", ()) for phase in ("training", "test")),
@@ -65,12 +64,9 @@ def name(case: tuple[Any, ...]) -> str:
     return f"{fault} {number.name} {phase} {to}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "number", "phase", "to", "words"),
-    [
-        *(pytest.param(*case, id=name(case)) for case in CASES),
-        *(pytest.param(*case, id=name(case), marks=pytest.mark.slow) for case in SLOW_CASES),
-    ],
+    ("fault", "number", "phase", "to", "words"), CASES, ids=[name(case) for case in CASES]
 )
 def test_one_process(
     fault: str, number: int, phase: str, to: str, words: tuple[str, ...], program: Program, whole: Any

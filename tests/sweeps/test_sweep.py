@@ -82,21 +82,29 @@ def deadly(tmp_path: Path) -> Iterator[list[str]]:
         os.environ["PYTHONPATH"] = before
 
 
-def test_a_job_that_dies_loses_only_itself(tmp_path: Path, deadly: list[str]) -> None:
+REASONS = {
+    "raises": "KeyError: 'nobody expected this'",
+    "exits": "it called sys.exit(3)",
+    "killed": "killed by SIGKILL, as the system does when memory runs out",
+    "memory": "out of memory. Lower batch_size",
+}
+
+
+@pytest.mark.parametrize(
+    "ways", [("raises", "killed"), pytest.param(tuple(REASONS), marks=pytest.mark.slow)], ids=" ".join
+)
+def test_a_job_that_dies_loses_only_itself(ways: tuple[str, ...], tmp_path: Path, deadly: list[str]) -> None:
     """Raised, sys.exit, kill -9 and memory: the table names each, the others finish, exit code 7."""
     out = tmp_path / "out"
     words = [sys.executable, "-m", "imgcls", "-m", *deadly, *SMALL[2:], "model=deadly", f"output={out}"]
     done = subprocess.run(
-        [*words, "model.how=raises,exits,killed,memory"], capture_output=True, text=True, timeout=200
+        [*words, f"model.how={','.join(ways)}"], capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 7, done.stderr
     reasons = {row["model.how"]: row["reason"] for row in table(out)}
-    assert "KeyError: 'nobody expected this'" in reasons["raises"]
-    assert reasons["exits"] == "it called sys.exit(3)"
-    assert reasons["killed"] == "killed by SIGKILL, as the system does when memory runs out"
-    assert reasons["memory"].startswith("out of memory. Lower batch_size")
+    assert all(REASONS[way] in reasons[way] for way in ways), reasons
     assert {row["state"] for row in table(out)} == {"failed"}
-    assert done.stderr.count("imgcls: error: job ") == 4
+    assert done.stderr.count("imgcls: error: job ") == len(ways)
     assert all(Path(line.split("log: ")[1].rstrip(")\n")).exists() for line in done.stderr.splitlines())
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -154,8 +162,16 @@ def test_a_pool_runs_each_job_once(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("digits-*/result.json"))) == 4
 
 
-def test_what_does_not_train_is_shown(tmp_path: Path) -> None:
+def test_what_does_not_train_is_shown() -> None:
     """Other tasks say what they have to say."""
+    command = [sys.executable, "-m", "imgcls", "-m", "task=list", "what=models,datasets"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("model=densenet121") < done.stdout.index("dataset=cifar10")
+
+
+@pytest.mark.slow
+def test_what_tests_is_shown(tmp_path: Path) -> None:
     assert sweep(tmp_path, "seed=1,2").returncode == 0
     runs = ",".join(map(str, sorted(tmp_path.glob("digits-*"))))
     command = [sys.executable, "-m", "imgcls", "-m", "task=evaluate", f"run={runs}"]
