@@ -26,7 +26,7 @@ from imgcls.divergence import blown_up, finite_gradients
 from imgcls.errors import CheckpointError, DivergedError
 from imgcls.models.freeze import hold
 from imgcls.optim import early, schedules
-from imgcls.scores import Scores
+from imgcls.scores import Running, Scores
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,18 @@ class Classifier(LightningModule):
         self.automatic_optimization = False  # Lightning's own closures cost 0.2 ms a step
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self.epoch: dict[str, float] = {}  # this epoch's scores, by their names in metrics.csv
-        # Sums over the epoch so far, kept on the device: loss, right answers, images. Saved with a
-        # checkpoint inside an epoch, so that its training scores cover the whole of it.
-        self.register_buffer("seen", torch.zeros(3, dtype=torch.float64), persistent=False)
-        self.seen: torch.Tensor  # of this rank's images
+        self.running = Running()
         self.scores = Scores(len(domain.classes))
+
+    @property
+    def seen(self) -> torch.Tensor:
+        """Sums over the epoch so far, of this rank's images: loss, right answers, images (3,)."""
+        return self.running.so_far()
 
     def setup(self, stage: str) -> None:
         """Sum as exactly as the device can."""
         if self.trainer.strategy.root_device.type == "mps":  # which has no float64
-            self.seen = self.seen.float()
+            self.running.float()
             self.scores.in_single_precision()
 
     def configure_model(self) -> None:
@@ -227,7 +229,7 @@ class Classifier(LightningModule):
         else:
             outputs, targets = self(images), labels
         logits, loss = self._objective(outputs, targets)
-        self._count(loss.detach(), logits, labels)
+        self.running.note(loss, logits, labels)
         return loss
 
     def _objective(self, outputs: Any, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -241,13 +243,6 @@ class Classifier(LightningModule):
         if hasattr(self.network, "penalty"):
             loss = loss + self.network.penalty()  # type: ignore[operator]
         return logits, loss
-
-    def _count(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Add to the epoch's sums without waiting for the device."""
-        losses, right, count = self.seen.unbind()
-        losses.add_(loss, alpha=len(labels))
-        right.add_((logits.argmax(1) == labels).sum())
-        count.add_(len(labels))
 
     def on_train_epoch_end(self) -> None:
         """Close the epoch's training scores and move a plateau schedule."""
