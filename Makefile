@@ -1,7 +1,7 @@
 # Two commands for a fresh clone: `make run` and `make test`. Both make .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: help run test test-slow faults lint types audit bench clean
+.PHONY: help run test test-slow faults lint types audit bench bench-all clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -33,8 +33,16 @@ types: .venv/.made ## mypy
 audit: .venv/.made ## known vulnerabilities of what is installed, as the package index has them
 	$(BIN)/python .ci/audit.py
 
-bench: .venv/.made ## training loop and data path against bare PyTorch and plain Lightning
+bench: .venv/.made ## training loop against bare PyTorch, and what became slower; start-up
 	$(BIN)/python tests/bench/throughput.py
+	$(BIN)/python tests/bench/startup.py
+
+bench-all: bench ## an hour: also data path, sweeps and, with PEERS=folder of their checkouts, other programs
+	$(BIN)/python tests/bench/data.py
+	$(BIN)/python tests/bench/sweep.py
+	$(BIN)/python tests/bench/together.py
+	$(if $(PEERS),$(BIN)/python tests/bench/peers.py $(PEERS))
+	$(if $(PEERS),$(BIN)/python tests/bench/airbench.py $(PEERS)/cifar10-airbench)
 
 clean:           ## remove .venv and caches; runs in outputs/ stay
 	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache
