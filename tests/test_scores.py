@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics
+from torch.nn import functional as F
 
-from imgcls.scores import Scores, one_class
+from imgcls.scores import Running, Scores, one_class
 
 MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]  # images of each class
 
@@ -220,3 +221,23 @@ def test_a_device_without_float64_gets_none() -> None:
     assert {state.dtype for state in states} == {torch.float32}
     expected = double.brief()
     assert single.brief() == expected | {"loss": pytest.approx(expected["loss"], rel=1e-6)}
+
+
+@pytest.mark.parametrize("classes", [10, 1000])  # counted some batches at a time, and each at once
+def test_running_sums_do_not_depend_on_when_they_are_asked_for(classes: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    asked, left = Running(), Running()
+    loss, right = torch.zeros((), dtype=torch.float64), 0
+    for size in [32] * 60 + [7]:
+        logits = torch.randn(size, classes, generator=draw, requires_grad=True)
+        labels = torch.randint(classes, (size,), generator=draw)
+        mean = F.cross_entropy(logits, labels)
+        for running in (asked, left):
+            running.note(mean, logits, labels)
+        loss += mean.detach() * size
+        right += int((logits.argmax(1) == labels).sum())
+        asked.so_far()
+    assert torch.equal(asked.so_far(), left.so_far())
+    assert left.so_far()[1:].tolist() == [right, 60 * 32 + 7]
+    assert left.so_far()[0].item() == pytest.approx(loss.item(), rel=1e-6)
+    assert not left.so_far().requires_grad
