@@ -37,7 +37,7 @@ bench: .venv/.made ## training loop against bare PyTorch, and what became slower
 	$(BIN)/python tests/bench/throughput.py
 	$(BIN)/python tests/bench/startup.py
 
-bench-all: bench ## an hour: also data path, sweeps and, with PEERS=folder of their checkouts, other programs
+bench-all: bench ## also data path, sweeps and, with PEERS=folder of their checkouts, other programs: long
 	$(BIN)/python tests/bench/data.py
 	$(BIN)/python tests/bench/sweep.py
 	$(BIN)/python tests/bench/together.py

@@ -73,8 +73,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
         self._follows = not progress.is_last_batch
         return None
 
-    # Between two batches Lightning asks in fifty calls whether to validate, to step a scheduler and to end,
-    # which here depends on two things.
+    # Between two batches Lightning asks in dozens of calls whether to validate, to step a scheduler and to
+    # end, which here depends on two things.
 
     @property
     def _goes_on(self) -> bool:

@@ -56,6 +56,8 @@ def results(folder: Path, seeds: int, words: list[str]) -> list[tuple[float, flo
 def main() -> None:
     """Print a line for each variant as it is done."""
     table, folder, *words = sys.argv[1:]
+    if table not in TABLES:
+        sys.exit(f"{table}: choose from {', '.join(TABLES)}")
     seeds = int(words.pop(0)) if words and words[0].isdecimal() else 3
     print(f"{'':40} {'accuracy, %':>16} {'seconds':>10}")
     for number, (name, own) in enumerate(TABLES[table].items()):
