@@ -14,7 +14,7 @@ from imgcls.naming import flat
 OPTIONS = [(group, name) for group, names in help.options([help.conf_folder()]).items() for name in names]
 TOP = {
     *("task", "seed", "epochs", "batch_size", "accumulate", "clip", "ema", "select", "early_stopping"),
-    *("lookahead", "freeze_after", "tta"),
+    *("lookahead", "hardest", "freeze_after", "tta"),
     *(
         "checkpoint_minutes",
         "on_divergence",

@@ -77,6 +77,7 @@ OPTIONS = {
     "ema": ("ema=0.9",),
     "muon, a part that ends early": ("optimizer=muon", "freeze_after=layer1=1"),
     "lookahead, whitened": ("lookahead=0.9", "init=whitened", "optimizer.bias_lr=8"),
+    "the hardest half": ("hardest=0.5", "accumulate=2", "scaling=x2"),
     "alternating flips, half a network": ("augmentation.hflip=alternating", "freeze_after=layer2=2"),
     "accumulate, clip": ("accumulate=2", "clip=0.5"),
     "two workers": ("dataset.resident=false", "dataset.num_workers=2"),

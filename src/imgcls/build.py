@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -32,11 +33,13 @@ from imgcls.divergence import FirstWeights
 from imgcls.errors import CheckpointError, ConfigError
 from imgcls.lean import NoProfiler, slim
 from imgcls.models.adapt import without_weights
+from imgcls.models.airbench import proxy
 from imgcls.models.freeze import freeze
 from imgcls.models.init import initialise
 from imgcls.models.whitening import parts as patches_of
 from imgcls.models.whitening import whiten
 from imgcls.optim import decay, early
+from imgcls.optim.hardest import Hardest
 from imgcls.optim.lookahead import Lookahead
 from imgcls.optim.muon import Muon
 from imgcls.progress import ProgressBar
@@ -136,11 +139,33 @@ def classifier(config: Config, images: ImageData) -> Classifier:
         made = _assemble(config, prepare, domain, config["epochs"] * images.steps_per_epoch)
     if file:
         read_into(made.network, Path(file).expanduser(), config["init"]["head"])
+    count, part = patches_of(prepare.size)
+    sample = partial(images.sample, count, "whitening")
     if config["init"].get("first") == "whitened":
-        count, part = patches_of(prepare.size)
-        whiten(made.network, map(prepare, images.sample(count, "whitening").split(part)))
+        whiten(made.network, map(prepare, sample().split(part)))
+    if config["hardest"]:
+        made.hardest = _hardest(config, made)
+        made.hardest.whiten(map(prepare, sample().split(part)))
     images.change = made.change if made.augment.only_places else None
     return made
+
+
+def _hardest(config: Config, made: Classifier) -> Hardest:
+    """What chooses a batch's hardest images for this classifier; its first layer is to be whitened."""
+    torch.default_generator.manual_seed(keys.key(config["seed"], "proxy"))
+    domain = made.domain
+    network = proxy(num_classes=len(domain.classes), in_channels=domain.channels, image_size=domain.size)
+    if config["trainer"]["channels_last"]:
+        network = network.to(memory_format=torch.channels_last)
+    if config["trainer"]["compile"]:
+        network.compile()
+    return Hardest(
+        config["hardest"],
+        network,
+        config["batch_size"],
+        made.factor or (lambda step: 1.0),
+        made.augment.label_smoothing,
+    )
 
 
 def restored(config: Config, checkpoint: Mapping[str, Any]) -> Classifier:

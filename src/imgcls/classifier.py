@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
@@ -26,6 +27,7 @@ from imgcls.divergence import blown_up, finite_gradients
 from imgcls.errors import CheckpointError, DivergedError
 from imgcls.models.freeze import hold
 from imgcls.optim import early, schedules
+from imgcls.optim.hardest import Hardest
 from imgcls.scores import Running, Scores
 
 
@@ -87,6 +89,7 @@ class Classifier(LightningModule):
         self.automatic_optimization = False  # Lightning's own closures cost 0.2 ms a step
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self.epoch: dict[str, float] = {}  # this epoch's scores, by their names in metrics.csv
+        self.hardest: Hardest | None = None  # chooses which images of a batch are trained on
         self.running = Running()
         self.scores = Scores(len(domain.classes))
 
@@ -105,6 +108,10 @@ class Classifier(LightningModule):
         """Share the network's weights out, where the strategy has a mesh of devices for that (FSDP)."""
         if self.device_mesh is not None:
             ranks.shard(self.network, self.device_mesh["data_parallel"])
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What has a state of its own that a checkpoint is to hold."""
+        return [self.hardest] if self.hardest else []
 
     def on_train_start(self) -> None:
         """Without gradient scaling or other ranks there is nothing between us and the optimizer."""
@@ -163,6 +170,9 @@ class Classifier(LightningModule):
         images, labels = batch[0] if self.changed else self._augmented(batch[0], batch_idx, share), batch[1]
         # What the network draws is each rank's own
         keys.seed_default(self.device, self.seed, "network", self.current_epoch, batch_idx, share.rank)
+        if self.hardest:
+            rows = self.hardest.rows(self.prepare(images), labels, self.global_step)
+            images, labels = images[rows], labels[rows]
         total, parts = share.total or len(labels), min(self.parts, len(labels))
         split = [(images, labels)]
         if parts > 1:

@@ -23,6 +23,7 @@ NOT_NUMBERS = {
 OFF: dict[str, Any] = {
     "tta": "none",
     "lookahead": None,
+    "hardest": None,
     "freeze_after": None,
     "init.first": "default",
     "init.file": None,

@@ -25,7 +25,7 @@ WHAT = {"list": ("models", "datasets", "runs", "groups", "options"), "find": ("l
 def conflicts(config: Mapping[str, Any]) -> list[str]:
     """Settings that are each fine but cannot run together; all of them, one line each."""
     rooms = (
-        *(_parts, _hold_out, _sizes, _optimizer, _devices, _weights, _endings, _features, _loggers),
+        *(_parts, _hold_out, _sizes, _optimizer, _devices, _weights, _endings, _hardest, _features, _loggers),
         *(_secrets, _tasks),
     )
     return [line for room in rooms for line in room(config)]
@@ -174,6 +174,16 @@ def _endings(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"freeze_after={late}: there are only {config['epochs']} epochs. Use less, or leave it out."
     if launch.count(config["trainer"]) > 1:
         yield f"freeze_after={ends} uses one device. Use trainer.devices=1."
+
+
+def _hardest(config: Mapping[str, Any]) -> Iterator[str]:
+    """A small network that looks at whole batches of images."""
+    if not (share := config["hardest"]):
+        return
+    if launch.count(config["trainer"]) > 1:
+        yield f"hardest={share} uses one device. Use trainer.devices=1."
+    if config["features"] == "cached":
+        yield f"hardest={share} looks at images, not at features=cached. Use features=live."
 
 
 def _features(config: Mapping[str, Any]) -> Iterator[str]:

@@ -25,6 +25,7 @@ RULES: dict[str, Kind] = {
     "clip": Number(0, above=True, null=True),
     "ema": Number(0, 1, above=True, below=True, null=True),
     "lookahead": Number(0, 1, above=True, below=True, null=True),
+    "hardest": Number(0, 1, above=True, below=True, null=True),
     "select": Choice(("best", "last")),
     "freeze": Text("none, backbone, all_but=NAME,NAME or until=NAME", "none|backbone|(all_but|until)=.+"),
     "freeze_after": Text(

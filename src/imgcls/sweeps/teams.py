@@ -26,7 +26,7 @@ NEEDED: dict[str, tuple[Any, ...]] = {
     "trainer.compile": (False,),
     "trainer.profiler": (None,),
     "trainer.precision": ("auto", "32-true", "bf16-mixed"),
-    **dict.fromkeys(("ema", "lookahead", "freeze_after", "debug"), (None,)),
+    **dict.fromkeys(("ema", "lookahead", "hardest", "freeze_after", "debug"), (None,)),
     **dict.fromkeys(("restart", "logger.tensorboard", "logger.wandb"), (False,)),
 }
 
