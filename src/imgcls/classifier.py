@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from imgcls import keys, lean
+from imgcls.checkpoints.contents import Contents
 from imgcls.data.augment import Augment
 from imgcls.data.features import trained_part
 from imgcls.data.loader import ALL, Batch, Share
@@ -24,7 +25,7 @@ from imgcls.data.prepare import Prepare
 from imgcls.data.views import views
 from imgcls.distributed import ranks
 from imgcls.divergence import blown_up, finite_gradients
-from imgcls.errors import CheckpointError, DivergedError
+from imgcls.errors import DivergedError
 from imgcls.models.freeze import hold
 from imgcls.optim import early, schedules
 from imgcls.optim.hardest import Hardest
@@ -110,16 +111,13 @@ class Classifier(LightningModule):
             ranks.shard(self.network, self.device_mesh["data_parallel"])
 
     def configure_callbacks(self) -> list[Callback]:
-        """What has a state of its own that a checkpoint is to hold."""
-        return [self.hardest] if self.hardest else []
+        """What has a state that a checkpoint is to hold."""
+        return [Contents(), *([self.hardest] if self.hardest else [])]
 
     def on_train_start(self) -> None:
         """Without gradient scaling or other ranks there is nothing between us and the optimizer."""
         self.direct = isinstance(self.trainer.fit_loop.epoch_loop, lean.LeanEpochLoop)
         self.scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        self._finish_loading()
-        if self.trainer.checkpoint_callbacks:
-            self._images()  # now: a save on a signal has no time for a digest
         self.on_train_epoch_start()  # which Lightning leaves out where an epoch is gone on with
 
     def on_train_epoch_start(self) -> None:
@@ -127,14 +125,6 @@ class Classifier(LightningModule):
         self.changed = getattr(self.trainer.train_dataloader, "change", None) is not None
         self.frozen = (*self.always, *early.passed(self.network, self.ends, self.current_epoch))
         hold(self.frozen)
-
-    def _finish_loading(self) -> None:
-        """What a checkpoint holds of ours, now that the optimizers are made (FSDP loads it late)."""
-        if resumed := getattr(self, "_resumed", None):
-            self.seen.copy_(resumed["seen"][self.global_rank])
-            if self.plateau and resumed["plateau"]:
-                self.plateau.load_state_dict(resumed["plateau"])
-            del self._resumed
 
     def train(self, mode: bool = True) -> "Classifier":
         """As every module's, but what is frozen stays in eval mode."""
@@ -344,31 +334,3 @@ class Classifier(LightningModule):
             step=step,
             lr=rate,
         )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is ours: the domain, the images, the epoch's sums, the plateau."""
-        checkpoint["imgcls"] = {
-            "domain": asdict(self.domain),
-            "images": self._images(),
-            "seen": ranks.gathered(self.seen),
-            "plateau": self.plateau.state_dict() if self.plateau else None,
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back, when training starts: the plateau exists only once the optimizer does.
-
-        Raises:
-            CheckpointError: it was trained on other images.
-        """
-        self._resumed = checkpoint["imgcls"]
-        then, now = self._resumed.get("images"), self._images()
-        if then and now and then[0] == now[0] and then != now:
-            raise CheckpointError(
-                "the checkpoint was trained on other images than those that dataset.root has now. "
-                "Restore them, or use restart=true to train anew."
-            )
-
-    def _images(self) -> tuple[str, str] | None:
-        """What the images are: their digest, which for files that are not decoded is of another kind."""
-        source = getattr(self.trainer.datamodule, "source", None)  # type: ignore[attr-defined]
-        return (type(source.train.pixels).__name__, source.digest) if source else None

@@ -10,6 +10,7 @@ import torch
 
 from imgcls import build
 from imgcls.__main__ import register_resolvers
+from imgcls.checkpoints.contents import Contents
 from imgcls.cli import command
 from imgcls.errors import ConfigError, DataError
 from imgcls.models import alexnet, densenet, googlenet, resnet, vgg
@@ -167,7 +168,7 @@ def test_a_finished_run_does_not_need_the_weights_again(words: str, cache: Path,
     made = build.classifier(config, images).eval()
     made.trainer = build.trainer(config)
     checkpoint: dict[str, Any] = {"state_dict": made.state_dict(), "imgcls": {}}
-    made.on_save_checkpoint(checkpoint)
+    Contents().on_save_checkpoint(made.trainer, made, checkpoint)
     for file in cache.iterdir():
         file.unlink()
     again = build.restored(config, checkpoint).eval()
