@@ -4,7 +4,6 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import partial
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -139,13 +138,15 @@ def classifier(config: Config, images: ImageData) -> Classifier:
         made = _assemble(config, prepare, domain, config["epochs"] * images.steps_per_epoch)
     if file:
         read_into(made.network, Path(file).expanduser(), config["init"]["head"])
-    count, part = patches_of(prepare.size)
-    sample = partial(images.sample, count, "whitening")
-    if config["init"].get("first") == "whitened":
-        whiten(made.network, map(prepare, sample().split(part)))
+    whitened = [made.network] if config["init"].get("first") == "whitened" else []
     if config["hardest"]:
         made.hardest = _hardest(config, made)
-        made.hardest.whiten(map(prepare, sample().split(part)))
+        whitened.append(made.hardest.proxy)
+    if whitened:
+        count, part = patches_of(prepare.size)
+        sample = images.sample(count, "whitening").split(part)
+        for network in whitened:
+            whiten(network, map(prepare, sample))
     images.change = made.change if made.augment.only_places else None
     return made
 

@@ -14,16 +14,8 @@ WEIGHTS, PROGRAM, CARD = "model.safetensors", "model.pt2", "README.md"
 DATA = ("val_fraction", "normalize", "limit")  # what matters of a dataset; where it lies does not
 GROUPS = ("model", "optimizer", "schedule", "augmentation", "scaling", "init")
 SINGLE = (
-    "epochs",
-    "batch_size",
-    "clip",
-    "ema",
-    "lookahead",
-    "hardest",
-    "freeze",
-    "freeze_after",
-    "seed",
-    "tta",
+    *("epochs", "batch_size", "clip", "ema", "lookahead", "hardest", "freeze", "freeze_after"),
+    *("seed", "tta"),
 )
 MANY = 20  # classes on the card; the file has all
 

@@ -5,7 +5,7 @@ al. 2020, Selection via Proxy, arXiv:1906.11829), as airbench96_faster does it
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcls.models.whitening import whiten
 from imgcls.optim import decay
 
 EVERY = 4  # batches from one of which the small network learns
@@ -75,10 +74,6 @@ class Hardest(Callback):
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         self.optimizer.step()
-
-    def whiten(self, images: Iterable[Tensor]) -> None:
-        """Fix the first layer by float images (N, C, H, W), in parts."""
-        whiten(self.proxy, images)
 
     def state_dict(self) -> dict[str, Any]:
         """The small network and its momentum."""
