@@ -190,6 +190,13 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("-m seed=range(-1,3)", [f"seed=-1 {SEED}"]),
     ("-m lr=choice(0.1,0)", [f"optimizer.lr=0 {LR}"]),
     ("-m model=resnet18,resnet19", ["model=resnet19 is not known. Choose from: resnet1…"]),
+    (
+        "experiment=mnist_997 model=resnet18",
+        [
+            "experiment=mnist_997: not written for model=resnet18, which has no model.widths. "
+            "Change a copy of its file; --config-dir DIR finds DIR/experiment/NAME.yaml."
+        ],
+    ),
     ("-m model=resnet20,convnet model.width=8", ["unknown key model.width=8. model has dropout, padding."]),
     (
         "-m lr=0.1,0.2 name=x,y",

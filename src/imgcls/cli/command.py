@@ -160,9 +160,9 @@ class _Examiner:
             defaults, settings = self.conf.defaults(config), flat(plain(config))
         except ConfigError as error:
             raise ConfigError(": ".join([*chosen, str(error)])) from error
-        for key, value in settings.items():
-            if not _is_in(defaults, key):  # an experiment's misspelling, which Hydra lets pass
-                self._unknown(key, spelt(value), defaults, self.conf.free(config))
+        unknown = {key: value for key, value in settings.items() if not _is_in(defaults, key)}
+        if unknown:  # what an experiment sets there, which Hydra lets pass
+            self._unknown_in_files(unknown, defaults, chosen, self.conf.free(config))
         good = [s for s in keys if self._is_known(s, defaults, config)]
         self._check_search(good, config)
         typed, sweeper = [(s.key, s.values[0]) for s in good], config.hydra.runtime.choices["hydra/sweeper"]
@@ -208,6 +208,22 @@ class _Examiner:
                 named = f"{setting.key}={','.join(setting.words)}"
                 ways = f"Add hydra/sweeper=optuna, or name the values: {named}."
                 self.done.problems.append(f"{setting.key}={setting.typed} is for a search. {ways}")
+
+    def _unknown_in_files(
+        self, unknown: Mapping[str, Any], known: Iterable[str], chosen: Sequence[str], free: Mapping[str, str]
+    ) -> None:
+        """Complain about keys of experiments: misspelt, or of an option in whose place another is chosen."""
+        where = " and ".join(f"{group}={option}" for group, option in free.items())
+        for line in chosen:
+            group = line.partition("=")[0]
+            if others := [key for key in unknown if key.startswith(f"{group}.")]:
+                unknown = {key: value for key, value in unknown.items() if key not in others}
+                self.done.problems.append(
+                    f"{where}: not written for {line}, which has no {', '.join(others)}. "
+                    "Change a copy of its file; --config-dir DIR finds DIR/experiment/NAME.yaml."
+                )
+        for key, value in unknown.items():
+            self._unknown(key, spelt(value), known, free)
 
     def _unknown(
         self, key: str, word: str, known: Iterable[str], free: Mapping[str, str] | None = None
