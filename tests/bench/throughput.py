@@ -5,7 +5,9 @@
 Three ways train the same network on the same shapes: `bare`, a PyTorch loop over float tensors that are
 already normalised and in memory; `imgcls`, the whole path from uint8 with augmentation and scores; and
 `plain`, Lightning in full precision over torchvision's per-image transforms with two worker processes.
-The first two take turns step by step, in one process, and with the third round by round.
+On the CPU the first two take turns step by step, in one process, and with the third round by round. On a GPU,
+which works on while the next step is prepared, all take turns round by round; there `bare` and `imgcls` are
+compiled, and `bare` has its data on the device.
 
 Ratios are compared with those that figures.json has of the last time; `--keep` writes them there.
 """
@@ -15,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,12 +37,39 @@ from imgcls.data.sources import Images, Source
 from imgcls.runs import Run
 
 KEPT = Path(__file__).with_name("figures.json")
-# network, image (side, channels), batch size, steps a round, ways to compare
+DEVICE = devices.accelerator("auto")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its images and how many of them."""
+
+    model: str
+    side: int
+    channels: int
+    batch: int
+    steps: int  # of a round
+    ways: tuple[str, ...] = ("bare", "imgcls")
+    words: tuple[str, ...] = ()
+
+
+PLAIN, COMPILED = ("bare", "imgcls", "plain"), ("trainer.compile=true",)
 CASES = {
-    "resnet18, cifar stem, batch 128": ("resnet18", 32, 3, 128, 6, ("bare", "imgcls", "plain")),
-    "resnet20, batch 32": ("resnet20", 32, 3, 32, 60, ("bare", "imgcls")),
-    "convnet, 28 px grey, batch 32": ("convnet", 28, 1, 32, 400, ("bare", "imgcls")),
+    "resnet18, cifar stem, batch 128": Case("resnet18", 32, 3, 128, 6, PLAIN),
+    "resnet20, batch 32": Case("resnet20", 32, 3, 32, 60),
+    "convnet, 28 px grey, batch 32": Case("convnet", 28, 1, 32, 400),
 }
+GPU_CASES = {
+    "resnet18, cifar stem, batch 512": Case("resnet18", 32, 3, 512, 60, words=COMPILED),
+    "resnet18, cifar stem, batch 32": Case("resnet18", 32, 3, 32, 300, PLAIN, COMPILED),
+    "resnet18, 224 px, batch 32": Case("resnet18", 224, 3, 32, 100, PLAIN, COMPILED),
+}
+
+
+def wait() -> None:
+    """For the device to have done all that it was given."""
+    if DEVICE != "cpu":
+        torch.accelerator.synchronize()
 
 
 def random_source(count: int, side: int, channels: int) -> Source:
@@ -50,11 +80,12 @@ def random_source(count: int, side: int, channels: int) -> Source:
     return Source("noise", "noise", tuple("0123456789"), images, Images(pixels[:10], images.labels[:10]))
 
 
-def config_of(model: str, channels: int, batch: int, folder: str) -> dict[str, Any]:
+def config_of(case: Case, folder: str) -> dict[str, Any]:
     """The configuration that `model=… batch_size=…` gives, with the augmentation of such images."""
-    augmentation = "flip_crop" if channels == 3 else "shift"
-    words = [f"model={model}", f"augmentation={augmentation}", f"batch_size={batch}", f"output={folder}"]
-    config, problems = command.check([*words, "epochs=1", "progress=none", "dataset.val_fraction=0"])
+    augmentation = "flip_crop" if case.channels == 3 else "shift"
+    words = [f"model={case.model}", f"augmentation={augmentation}", f"batch_size={case.batch}", *case.words]
+    words += [f"output={folder}", "epochs=1", "progress=none", "dataset.val_fraction=0"]
+    config, problems = command.check(words)
     assert not problems, problems
     return config
 
@@ -65,7 +96,12 @@ class Stopwatch(Callback):
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         """See the class."""
         if index == 0:
+            wait()
             self.began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        """See the class."""
+        wait()
         self.seconds = time.perf_counter() - self.began
 
 
@@ -101,17 +137,42 @@ def alternately(config: dict[str, Any], images: ImageData) -> Callable[[], tuple
     return run
 
 
+def in_turn(config: dict[str, Any], images: ImageData) -> Callable[[], tuple[float, float]]:
+    """The same with an epoch of each in turn."""
+    bare, count = bare_step(config, images), len(images.source.train)
+
+    def run() -> tuple[float, float]:
+        watch = Stopwatch()
+        with TemporaryDirectory() as folder:
+            trainer = build.trainer(config, Run(folder))
+            trainer.callbacks.append(watch)
+            trainer.fit(build.classifier(config, images), datamodule=images)
+        first, *others = torch.randperm(count).split(config["batch_size"])
+        bare(first)
+        wait()
+        began = time.perf_counter()
+        for batch in others:
+            bare(batch)
+        wait()
+        return watch.seconds, time.perf_counter() - began
+
+    return run
+
+
 def bare_step(config: dict[str, Any], images: ImageData) -> Callable[[torch.Tensor], None]:
     """A training step without any framework, on some rows of floats that are ready."""
     classifier = build.classifier(config, images)
-    network, precision = classifier.network.train(), devices.precision("auto", "cpu")
+    device = torch.device("cpu") if DEVICE == "cpu" else torch.accelerator.current_accelerator()
+    network, precision = classifier.network.train().to(device), devices.precision("auto", DEVICE)
     rows = images.source.train
-    ready = classifier.prepare(rows.pixels.permute(0, 3, 1, 2))
+    ready = classifier.prepare(rows.pixels.permute(0, 3, 1, 2)).to(device)
+    labels = rows.labels.to(device)
     optimizer = build.optimizer(config)(network)
 
     def step(batch: torch.Tensor) -> None:
-        x, y = ready[batch].contiguous(memory_format=torch.channels_last), rows.labels[batch]
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+        batch = batch.to(device)
+        x, y = ready[batch].contiguous(memory_format=torch.channels_last), labels[batch]
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
             loss = F.cross_entropy(network(x).float(), y)
         optimizer.zero_grad()
         loss.backward()
@@ -126,7 +187,7 @@ class PerImage(Dataset[tuple[torch.Tensor, int]]):
     def __init__(self, images: Images) -> None:
         self.images = images
         steps = [
-            transforms.RandomCrop(32, padding=4),
+            transforms.RandomCrop(images.pixels.shape[1], padding=4),
             transforms.RandomHorizontalFlip(),
             transforms.ToTensor(),
         ]
@@ -159,30 +220,30 @@ class Plain(LightningModule):
 
 def plain_loop(config: dict[str, Any], images: ImageData) -> Callable[[], float]:
     """Seconds of one epoch of plain Lightning, less its first step."""
+    config = {**config, "trainer": {**config["trainer"], "compile": False}}
     network = build.classifier(config, images).network.to(memory_format=torch.contiguous_format)
     loader = DataLoader(PerImage(images.source.train), config["batch_size"], shuffle=True, num_workers=2)
 
     def run() -> float:
         watch = Stopwatch()
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        trainer = Trainer(
-            max_epochs=1, accelerator="cpu", callbacks=[watch], enable_model_summary=False, **quiet
-        )
+        parts = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "logger")
+        quiet: dict[str, Any] = dict.fromkeys(parts, False)
+        trainer = Trainer(max_epochs=1, accelerator=DEVICE, devices=1, callbacks=[watch], **quiet)
         trainer.fit(Plain(network), loader)
         return watch.seconds
 
     return run
 
 
-def measure(case: str, rounds: int, folder: str) -> dict[str, list[float]]:
+def measure(case: Case, rounds: int, folder: str) -> dict[str, list[float]]:
     """Seconds of each way in each round."""
-    model, side, channels, batch, steps, ways = CASES[case]
-    config = config_of(model, channels, batch, folder)
-    images = ImageData(random_source(batch * (steps + 1), side, channels), batch_size=batch, val_fraction=0)
-    both = alternately(config, images)
-    plain = plain_loop(config, images) if "plain" in ways else None
+    config = config_of(case, folder)
+    source = random_source(case.batch * (case.steps + 1), case.side, case.channels)
+    images = ImageData(source, batch_size=case.batch, val_fraction=0)
+    both = (alternately if DEVICE == "cpu" else in_turn)(config, images)
+    plain = plain_loop(config, images) if "plain" in case.ways else None
     both()  # warm-up
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    seconds: dict[str, list[float]] = {way: [] for way in case.ways}
     for _ in range(rounds):
         for way, taken in zip(("imgcls", "bare"), both(), strict=True):
             seconds[way].append(taken)
@@ -191,14 +252,12 @@ def measure(case: str, rounds: int, folder: str) -> dict[str, list[float]]:
     return seconds
 
 
-def report(case: str, seconds: dict[str, list[float]], before: dict[str, float]) -> dict[str, float]:
+def report(case: Case, seconds: dict[str, list[float]], before: dict[str, float]) -> dict[str, float]:
     """Print images/s of each way and ratios within a round beside those of before; returns their medians."""
-    *_, batch, steps, ways = CASES[case]
-    print(case)
-    for way in ways:
-        print(f"  {way:8} {batch * steps / statistics.median(seconds[way]):10,.0f} images/s")
+    for way in case.ways:
+        print(f"  {way:8} {case.batch * case.steps / statistics.median(seconds[way]):10,.0f} images/s")
     medians = {}
-    for other in ways[:1] + ways[2:]:
+    for other in case.ways[:1] + case.ways[2:]:
         ratios = sorted(b / a for a, b in zip(seconds["imgcls"], seconds[other], strict=True))
         medians[other] = round(statistics.median(ratios), 4)
         line = f"  imgcls / {other:6} {medians[other]:6.1%}   (rounds: {ratios[0]:.1%} to {ratios[-1]:.1%})"
@@ -216,15 +275,16 @@ def main() -> None:
     rounds = int(words[0]) if words else 7
     register_resolvers()
     build.quiet()
-    where = f"{devices.describe('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    where = f"{devices.describe(DEVICE)}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     print(f"{where}, {rounds} rounds")
     before = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     if before and before["where"] != where:
         print(f"before: {before['where']}")
     found: dict[str, Any] = {"where": where}
     with TemporaryDirectory() as folder:
-        for case in CASES:
-            found[case] = report(case, measure(case, rounds, folder), before.get(case, {}))
+        for name, case in (CASES if DEVICE == "cpu" else GPU_CASES).items():
+            print(name)
+            found[name] = report(case, measure(case, rounds, folder), before.get(name, {}))
     if "--keep" in sys.argv:
         KEPT.write_text(json.dumps(found, indent=1) + "\n")
 
