@@ -17,7 +17,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", "").splitlines()]
 COMMANDS = [line.removeprefix("python -m imgcls ") for line in LINES if line.startswith("python -m imgcls")]
-DOWNLOADS = ("dataset=mnist", "dataset=fashion_mnist", "dataset=cifar10", "paper=", "rows=")
+DOWNLOADS = ("dataset=mnist", "dataset=fashion_mnist", "=cifar10", "paper=", "rows=")
 QUICK = ["epochs=1", "dataset.limit=40", "batch_size=16", "dataset.val_fraction=0.2", "trainer.threads=1"]
 
 
