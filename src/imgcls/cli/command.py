@@ -216,7 +216,8 @@ class _Examiner:
         where = " and ".join(f"{group}={option}" for group, option in free.items())
         for line in chosen:
             group = line.partition("=")[0]
-            if others := [key for key in unknown if key.startswith(f"{group}.")]:
+            others = [key for key in unknown if key.startswith(f"{group}.")]
+            if others and group not in free:
                 unknown = {key: value for key, value in unknown.items() if key not in others}
                 self.done.problems.append(
                     f"{where}: not written for {line}, which has no {', '.join(others)}. "
