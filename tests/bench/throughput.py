@@ -122,17 +122,22 @@ class Alternating(Callback):
         self.ended = time.perf_counter()
 
 
+def fit(config: dict[str, Any], images: ImageData, watch: Callback) -> None:
+    """One epoch through the whole of imgcls."""
+    with TemporaryDirectory() as folder:
+        trainer = build.trainer(config, Run(folder))
+        trainer.callbacks.append(watch)
+        trainer.fit(build.classifier(config, images), datamodule=images)
+
+
 def alternately(config: dict[str, Any], images: ImageData) -> Callable[[], tuple[float, float]]:
     """Seconds of one epoch through the whole of imgcls and of the bare loop, a step of each in turn."""
     bare, count = bare_step(config, images), len(images.source.train)
 
     def run() -> tuple[float, float]:
-        with TemporaryDirectory() as folder:
-            trainer = build.trainer(config, Run(folder))
-            both = Alternating(bare, torch.randperm(count).split(config["batch_size"]))
-            trainer.callbacks.append(both)
-            trainer.fit(build.classifier(config, images), datamodule=images)
-            return both.own, both.others
+        both = Alternating(bare, torch.randperm(count).split(config["batch_size"]))
+        fit(config, images, both)
+        return both.own, both.others
 
     return run
 
@@ -143,10 +148,7 @@ def in_turn(config: dict[str, Any], images: ImageData) -> Callable[[], tuple[flo
 
     def run() -> tuple[float, float]:
         watch = Stopwatch()
-        with TemporaryDirectory() as folder:
-            trainer = build.trainer(config, Run(folder))
-            trainer.callbacks.append(watch)
-            trainer.fit(build.classifier(config, images), datamodule=images)
+        fit(config, images, watch)
         first, *others = torch.randperm(count).split(config["batch_size"])
         bare(first)
         wait()
@@ -162,7 +164,7 @@ def in_turn(config: dict[str, Any], images: ImageData) -> Callable[[], tuple[flo
 def bare_step(config: dict[str, Any], images: ImageData) -> Callable[[torch.Tensor], None]:
     """A training step without any framework, on some rows of floats that are ready."""
     classifier = build.classifier(config, images)
-    device = torch.device("cpu") if DEVICE == "cpu" else torch.accelerator.current_accelerator()
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     network, precision = classifier.network.train().to(device), devices.precision("auto", DEVICE)
     rows = images.source.train
     ready = classifier.prepare(rows.pixels.permute(0, 3, 1, 2)).to(device)
